@@ -1,0 +1,6 @@
+"""Networks: torch in, torch out."""
+
+from .build import build_model, describe, restore, widen
+from .published import is_published, load_published
+
+__all__ = ["build_model", "describe", "is_published", "load_published", "restore", "widen"]

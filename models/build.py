@@ -1,0 +1,103 @@
+"""A network from names, and a fusion network from a plain one."""
+
+import torch
+
+from .fusion import FUSIONS
+from .mixdehazenet import SIZES, MixDehazeNet
+
+MERGES = ("concat", "add")
+
+
+def build_model(size="s", fusion="calip", merge="concat", text=None):
+    """Build a freshly initialised network.
+
+    size: "n", "t", "s", "b" or "l". fusion: "calip", "parametric" or "none". merge: "concat" or "add".
+    text: K x D float tensor, one unit-length text embedding a class; needed unless fusion is "none".
+    Returns a module network(hazy, prob): B x 3 x H x W in [-1, 1] and B x K to B x 3 x H x W, not clamped.
+    Raises ValueError for an unknown name or missing text.
+    """
+    for name, value, choices in (("size", size, SIZES), ("fusion", fusion, FUSIONS), ("merge", merge, MERGES)):
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    if fusion == "none":
+        return MixDehazeNet(size)
+    if text is None or text.ndim != 2:
+        raise ValueError(f"fusion {fusion!r} needs text embeddings, a K x D tensor")
+    text = torch.as_tensor(text, dtype=torch.get_default_dtype()).clone()
+    channels = SIZES[size][0][0]
+    return MixDehazeNet(size, FUSIONS[fusion](text.shape[1], merge, channels), merge, text)
+
+
+def describe(network):
+    """What `restore` needs, in plain Python and tensors: the names that built the network, and its state dict."""
+    fusion = next(name for name, kind in FUSIONS.items() if type(network.fusion) is (kind or type(None)))
+    return {"size": network.size, "fusion": fusion, "merge": network.merge, "state": network.state_dict()}
+
+
+def restore(description, state=None):
+    """Rebuild the network of a `describe`d one, in evaluation mode, with its own state dict or another `state`.
+
+    Raises ValueError naming what does not fit.
+    """
+    state = description["state"] if state is None else state
+    network = build_model(*(description[key] for key in ("size", "fusion", "merge")), text=state.get("text"))
+    load_exactly(network, state)
+    return network.eval()
+
+
+@torch.no_grad()
+def widen(network, plain_state):
+    """Load a plain network's state dict into a fusion network so that it starts at exactly the plain one's outputs.
+
+    With merge "concat" the entrance convolution's weights for the extra channels are set to zero; with "add" the layer
+    that makes the added channels is. The fusion's other parameters keep their fresh values.
+    Raises ValueError naming the tensors that do not fit.
+    """
+    own = network.state_dict()
+    expected = {name for name in own if name != "text" and not name.startswith("fusion.")}
+    entrance = "patch_embed.weight"
+    check_names(expected, plain_state)
+    state = dict(plain_state)
+    if network.merge == "concat":
+        state[entrance] = torch.zeros_like(own[entrance])
+        state[entrance][:, :3] = plain_state[entrance]
+    else:
+        last = network.fusion.project if hasattr(network.fusion, "project") else network.fusion.out
+        for parameter in last.parameters():
+            parameter.zero_()
+    check_shapes(own, state)
+    network.load_state_dict(state, strict=False)
+
+
+def load_exactly(network, state):
+    """Load a state dict; ValueError names tensors that are missing, unexpected or misshapen."""
+    own = network.state_dict()
+    check_names(own, state)
+    check_shapes(own, state)
+    network.load_state_dict(state)
+
+
+def check_names(expected, state):
+    missing, unexpected = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    if missing or unexpected:
+        parts = [f"{what} {_few(names)}" for what, names in (("missing", missing), ("unexpected", unexpected)) if names]
+        raise ValueError("the weights do not fit this network: " + "; ".join(parts))
+
+
+def check_shapes(own, state):
+    wrong = [
+        f"{name} is {_shape(value)}, not {_shape(own[name])}"
+        for name, value in state.items()
+        if getattr(value, "shape", None) != own[name].shape
+    ]
+    if wrong:
+        raise ValueError(f"the weights do not fit this network: {_few(wrong)}")
+
+
+def _few(names, most=4):
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def _shape(value):
+    return " x ".join(map(str, value.shape)) or "a scalar" if hasattr(value, "shape") else type(value).__name__

@@ -1,0 +1,106 @@
+"""Text-image fusion: modules from (image, text, prob) to extra channels for the network's entrance.
+
+Shapes: image B x 3 x H x W in [-1, 1]; text K x D, one unit-length embedding a class; prob B x K.
+To add a fusion, write such a module with an `extra_channels` attribute and name it in FUSIONS.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class CalipFusion(nn.Module):
+    """Parameter-free bidirectional attention between embedded pixels and embedded classes (after CALIP, AAAI 2023).
+
+    Both sides are embedded into C channels; the attention itself has no queries, keys or values to learn. Every pixel
+    receives text (classes weighted by similarity and by the zero-shot probabilities) and every class receives image
+    (pixels weighted by similarity); the latter, summed over the classes by probability, is broadcast over the pixels.
+    With merge "add" one more 1x1 convolution brings the 2C channels to the image's three.
+    """
+
+    temperature = 2.0  # CALIP's scale of the cosine similarities
+
+    def __init__(self, text_width, merge="concat", channels=24):
+        super().__init__()
+        self.extra_channels = 2 * channels if merge == "concat" else 3
+        self.image_embed = nn.Conv2d(3, channels, 3, padding=1, padding_mode="reflect")
+        self.text_embed = nn.Linear(text_width, channels)
+        self.project = nn.Conv2d(2 * channels, 3, 1) if merge == "add" else nn.Identity()
+
+    def forward(self, image, text, prob):
+        """Returns B x 2C x H x W (merge "concat": pixels' text, then classes' image) or B x 3 x H x W (merge "add")."""
+        pixels = self.image_embed(image)  # B x C x H x W
+        classes = self.text_embed(text)  # K x C
+        similarity = F.conv2d(
+            F.normalize(pixels, dim=1), F.normalize(classes, dim=1)[:, :, None, None] * self.temperature
+        )  # B x K x H x W, in [-2, 2]: the exponentials below cannot overflow
+
+        # softmax over the classes of (similarity + log prob), written so that prob = 0 needs no infinity
+        weight = similarity.exp() * prob[:, :, None, None]
+        weight = weight / weight.sum(1, keepdim=True)
+        pixel_text = F.conv2d(weight, classes.t()[:, :, None, None])  # B x C x H x W
+
+        attention = similarity.flatten(2).softmax(dim=2)  # B x K x HW
+        class_image = torch.einsum("bk,bkn,bcn->bc", prob, attention, pixels.flatten(2))
+        class_image = class_image[:, :, None, None].expand_as(pixel_text)
+        return self.project(torch.cat([pixel_text, class_image], dim=1))
+
+
+class ParametricFusion(nn.Module):
+    """The published parametric fusion, in its exact O(HW) form.
+
+    Published, every pixel attends over the D numbers t_j of the text vector as over D tokens: query q = Wq I + bq (5
+    numbers), key_j = wk t_j + bk, value_j = wv t_j + bv, scale 1 / sqrt(5). As q . key_j = s t_j + const with
+    s = q . wk, the attended value is wv g(s / sqrt(5)) + bv with the scalar function
+    g(u) = sum_j t_j exp(u t_j) / sum_j exp(u t_j), fixed by the text vector. bk drops out and is not kept.
+    """
+
+    width = 5
+    extra_channels = 3
+
+    def __init__(self, text_width=None, merge="concat", channels=None):
+        super().__init__()  # the settings of the other fusions have no meaning here
+        self.query = nn.Conv2d(3, self.width, 1)
+        self.key_weight = nn.Parameter(torch.randn(self.width))
+        self.value_weight = nn.Parameter(torch.randn(self.width))
+        self.value_bias = nn.Parameter(torch.zeros(self.width))
+        self.out = nn.Conv2d(self.width, 3, 1)
+
+    def forward(self, image, text, prob):
+        """Returns B x 3 x H x W."""
+        # query and key fold into one 3 -> 1 convolution, value and out into one 1 -> 3
+        key = self.key_weight / self.width**0.5
+        weight = torch.einsum("c,cihw->ihw", key, self.query.weight)[None]
+        u = F.conv2d(image, weight, (key @ self.query.bias)[None])  # B x 1 x H x W
+        mean = tilted_mean(u.flatten(1), prob.to(text.dtype) @ text).view_as(u).to(image.dtype)
+        out = self.out.weight[:, :, 0, 0]  # 3 x 5
+        return F.conv2d(mean, (out @ self.value_weight)[:, None, None, None], out @ self.value_bias + self.out.bias)
+
+
+def tilted_mean(u, tokens, knots=1024):
+    """g(u) = sum_j t_j exp(u t_j) / sum_j exp(u t_j), the mean of the tokens under weights tilted by u.
+
+    u: B x N, tokens: B x D; returns B x N. O(N) memory: g is tabulated with its slope, the variance of t under the same
+    weights, at `knots` points over each row's range of u, and read by cubic Hermite interpolation. With h the spacing
+    times the spread of t, the error is below h^4 / 384 times the spread: rounding, for any u a trained network makes.
+    The gradient flows into u alone (tokens are fixed).
+    """
+    with torch.no_grad(), torch.autocast(u.device.type, enabled=False):
+        wide = torch.promote_types(u.dtype, torch.float32)
+        lowest, highest = u.to(wide).aminmax(dim=1, keepdim=True)
+        step = ((highest - lowest) / (knots - 1)).clamp_min(torch.finfo(wide).tiny ** 0.5)  # B x 1
+        grid = lowest + step * torch.arange(knots, device=u.device, dtype=wide)  # B x knots
+        tokens = tokens.to(wide)[:, None, :]  # B x 1 x D
+        weight = (grid[:, :, None] * tokens).softmax(dim=2)  # B x knots x D, small beside an image
+        mean = (weight * tokens).sum(2)
+        slope = (weight * (tokens - mean[:, :, None]).square()).sum(2) * step
+    position = (u.to(wide) - lowest) / step
+    left = position.detach().floor().clamp(0, knots - 2).long()
+    x = position - left
+    y0, y1 = mean.gather(1, left), mean.gather(1, left + 1)
+    m0, m1 = slope.gather(1, left), slope.gather(1, left + 1)
+    rise = y1 - y0
+    return y0 + x * (m0 + x * (3 * rise - 2 * m0 - m1 + x * (m0 + m1 - 2 * rise)))
+
+
+FUSIONS = {"none": None, "calip": CalipFusion, "parametric": ParametricFusion}

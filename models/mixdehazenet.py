@@ -1,0 +1,173 @@
+"""MixDehazeNet, a U-Net of mix-structure blocks (Lu et al., IJCNN 2024), with an optional text-image fusion in front.
+
+This file is the plain, readable form of the network: the reference that every faster form is tested against.
+"""
+
+import torch
+from torch import nn
+
+# size -> (channels of the five stages, blocks a stage)
+SIZES = {
+    "n": ((8, 16, 32, 16, 8), (1, 1, 1, 1, 1)),  # nano: the demo's, not a published size
+    "t": ((24, 48, 96, 48, 24), (1, 1, 2, 1, 1)),
+    "s": ((24, 48, 96, 48, 24), (2, 2, 4, 2, 2)),
+    "b": ((24, 48, 96, 48, 24), (4, 4, 8, 4, 4)),
+    "l": ((24, 48, 96, 48, 24), (8, 8, 16, 8, 8)),
+}
+
+# The widest reflect padding is 9 pixels at a quarter of the resolution, and a reflection must be smaller than the map.
+MIN_SIDE = 40
+
+
+def reflect_conv(in_channels, out_channels, kernel, stride=1, dilation=1, groups=1):
+    """Convolution that keeps the size (divided by `stride`), padded by reflection."""
+    padding = dilation * (kernel - 1) // 2
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, padding_mode="reflect")
+
+
+def pointwise_mlp(in_channels, hidden, out_channels):
+    """1x1, GELU (erf), 1x1."""
+    return nn.Sequential(nn.Conv2d(in_channels, hidden, 1), nn.GELU(), nn.Conv2d(hidden, out_channels, 1))
+
+
+class MixStructureBlock(nn.Module):
+    """Two residual halves: parallel large dilated convolutions, then parallel attentions."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(dim)
+        self.pointwise = nn.Conv2d(dim, dim, 1)
+        self.local = reflect_conv(dim, dim, 5)
+        self.depthwise7 = reflect_conv(dim, dim, 7, dilation=3, groups=dim)
+        self.depthwise5 = reflect_conv(dim, dim, 5, dilation=3, groups=dim)
+        self.depthwise3 = reflect_conv(dim, dim, 3, dilation=3, groups=dim)
+        self.mlp1 = pointwise_mlp(3 * dim, 4 * dim, dim)
+
+        self.norm2 = nn.BatchNorm2d(dim)
+        self.value = nn.Sequential(nn.Conv2d(dim, dim, 1), reflect_conv(dim, dim, 3, groups=dim))
+        self.gate = nn.Conv2d(dim, dim, 1)
+        self.channel_attention = pointwise_mlp(dim, dim, dim)
+        self.pixel_attention = pointwise_mlp(dim, dim // 8, 1)
+        self.mlp2 = pointwise_mlp(3 * dim, 4 * dim, dim)
+
+    def forward(self, x):
+        """x: B x dim x H x W; returns the same shape."""
+        y = self.local(self.pointwise(self.norm1(x)))
+        x = x + self.mlp1(torch.cat([self.depthwise7(y), self.depthwise5(y), self.depthwise3(y)], dim=1))
+
+        y = self.norm2(x)
+        mean = y.mean((2, 3), keepdim=True)
+        simple = self.value(y) * self.gate(mean).sigmoid()
+        channel = self.channel_attention(mean).sigmoid() * y
+        pixel = self.pixel_attention(y).sigmoid() * y
+        return x + self.mlp2(torch.cat([simple, channel, pixel], dim=1))
+
+
+class SKFusion(nn.Module):
+    """Selective-kernel fusion of two maps: a softmax over the two branches for every channel (Li et al., CVPR 2019)."""
+
+    def __init__(self, dim):
+        super().__init__()
+        hidden = max(dim // 8, 4)
+        self.mlp = nn.Sequential(
+            nn.Conv2d(dim, hidden, 1, bias=False), nn.ReLU(), nn.Conv2d(hidden, 2 * dim, 1, bias=False)
+        )
+
+    def forward(self, x, skip):
+        """x, skip: B x dim x H x W; returns their weighted sum, the same shape."""
+        logits = self.mlp((x + skip).mean((2, 3), keepdim=True))
+        weight_x, weight_skip = logits.unflatten(1, (2, -1)).softmax(dim=1).unbind(1)
+        return weight_x * x + weight_skip * skip
+
+
+class MixDehazeNet(nn.Module):
+    """The U-Net: fusion, three stages down, two up, and a soft reconstruction J = k I - b + I.
+
+    `fusion` is a module from (image, text, prob) to extra channels, or None; `merge` says whether they are
+    concatenated to the image ("concat") or, three of them, added to it ("add"). The K x D `text` embeddings are a
+    buffer, so that a state dict is complete without CLIP.
+    """
+
+    def __init__(self, size="s", fusion=None, merge="concat", text=None):
+        super().__init__()
+        (c1, c2, c3, c4, c5), (n1, n2, n3, n4, n5) = SIZES[size]
+        self.size = size
+        self.fusion = fusion
+        self.merge = merge
+        if fusion is not None:
+            self.register_buffer("text", text)
+
+        extra = fusion.extra_channels if fusion is not None and merge == "concat" else 0
+        self.patch_embed = reflect_conv(3 + extra, c1, 3)
+        self.stage1 = stage(c1, n1)
+        self.skip1 = nn.Conv2d(c1, c5, 1)
+        self.down1 = reflect_conv(c1, c2, 3, stride=2)
+        self.stage2 = stage(c2, n2)
+        self.skip2 = nn.Conv2d(c2, c4, 1)
+        self.down2 = reflect_conv(c2, c3, 3, stride=2)
+        self.stage3 = stage(c3, n3)
+        self.up1 = nn.Sequential(nn.Conv2d(c3, 4 * c4, 1), nn.PixelShuffle(2))
+        self.fusion1 = SKFusion(c4)
+        self.stage4 = stage(c4, n4)
+        self.up2 = nn.Sequential(nn.Conv2d(c4, 4 * c5, 1), nn.PixelShuffle(2))
+        self.fusion2 = SKFusion(c5)
+        self.stage5 = stage(c5, n5)
+        self.patch_unembed = reflect_conv(c5, 4, 3)
+
+    def forward(self, hazy, prob=None):
+        """Dehaze a batch of images of any size from 1 x 1.
+
+        hazy: B x 3 x H x W, RGB in [-1, 1].
+        prob: B x K, the probability of each text class; left out when the network has no fusion.
+        Returns B x 3 x H x W, not clamped.
+        """
+        height, width = hazy.shape[2:]
+        image = reflect_extend(hazy, padded(height), padded(width))
+        k, b = self.features(self.embed(image, prob)).split((1, 3), dim=1)
+        return (k * image - b + image)[:, :, :height, :width]
+
+    def embed(self, image, prob):
+        """Image and text to the channels of the first stage: B x 3 x H x W and B x K to B x C1 x H x W."""
+        if self.fusion is None:
+            return self.patch_embed(image)
+        if prob is None or prob.shape != (image.shape[0], self.text.shape[0]):
+            wanted = f"{image.shape[0]} x {self.text.shape[0]}"
+            got = "nothing" if prob is None else " x ".join(map(str, prob.shape))
+            raise ValueError(f"prob must be {wanted} (images x text classes), got {got}")
+        extra = self.fusion(image, self.text, prob)
+        return self.patch_embed(torch.cat([image, extra], dim=1) if self.merge == "concat" else image + extra)
+
+    def features(self, x):
+        """The U-Net proper: B x C1 x H x W (H and W multiples of 4) to the B x 4 x H x W maps k and b."""
+        x = self.stage1(x)
+        skip1 = self.skip1(x)
+        x = self.stage2(self.down1(x))
+        skip2 = self.skip2(x)
+        x = self.up1(self.stage3(self.down2(x)))
+        x = self.up2(self.stage4(self.fusion1(x, skip2) + x))
+        x = self.stage5(self.fusion2(x, skip1) + x)
+        return self.patch_unembed(x)
+
+
+def stage(dim, depth):
+    return nn.Sequential(*[MixStructureBlock(dim) for _ in range(depth)])
+
+
+def padded(side):
+    """The side, in pixels, that the U-Net works at: a multiple of 4 that the widest reflection fits into."""
+    return max(-(-side // 4) * 4, MIN_SIDE)
+
+
+def reflect_extend(image, height, width):
+    """Extend B x C x H x W at the bottom and right by reflection, repeated as often as a small image needs."""
+    if image.shape[2:] == (height, width):
+        return image
+    rows = reflect_index(image.shape[2], height, image.device)
+    columns = reflect_index(image.shape[3], width, image.device)
+    return image[:, :, rows][:, :, :, columns]
+
+
+def reflect_index(side, length, device=None):
+    """Source indices of a reflection without repeated edge: 0 .. side-1, side-2 .. 0, 1 ..."""
+    index = torch.arange(length, device=device) % max(2 * side - 2, 1)
+    return torch.minimum(index, (2 * side - 2 - index).abs())

@@ -1,0 +1,156 @@
+"""Settings from YAML files, which hold only what differs from the defaults, and key=value overrides last."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from pathlib import Path
+
+import yaml
+
+from .settings import Config, check, flatten, to_plain
+
+
+def load_config(path, overrides=()):
+    """Read a YAML file, the files it names as `base`, and key=value overrides into a checked Config.
+
+    Raises ValueError in one sentence that names the file or dotted key and the remedy.
+    """
+    values = read_yaml(path)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ValueError(f"{override!r} is not key=value, for example train.steps=1000")
+        try:
+            value = yaml.load(text, Loader=Loader)
+        except yaml.YAMLError:
+            raise ValueError(f"{override!r}: the value cannot be read, put it in quotes") from None
+        put(values, key.strip().split("."), value, key)
+    config = build(Config, values)
+    if not config.run:
+        config = dataclasses.replace(config, run=Path(path).stem)
+    check(config)
+    return config
+
+
+def from_plain(values):
+    """A Config of nested plain values, such as a checkpoint's."""
+    return build(Config, values)
+
+
+def to_yaml(config):
+    return yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)
+
+
+class Loader(yaml.SafeLoader):
+    """Safe YAML in which a key given twice is an error."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                mark = key_node.start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"{key_node.value!r} is given twice", mark)
+            seen.add(key_node.value if isinstance(key_node.value, str) else None)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path, seen=()):
+    """The nested values of a file over those of its `base`, which is found relative to the file."""
+    path = Path(path)
+    if path.resolve() in seen:
+        raise ValueError(f"{path}: base leads back to itself")
+    try:
+        if path.stat().st_size > 2**20:
+            raise ValueError(f"{path}: over 1 MiB is no settings file")
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1, 0.4)
+        hint = f", did you mean {path.parent / near[0]}?" if near else ": give a YAML file, such as configs/demo.yaml"
+        raise ValueError(f"settings file {path} does not exist{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"settings file {path} cannot be read: {error}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ValueError(f"{path}{line} is not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds a {type(values).__name__}, not settings such as 'train: {{steps: 1000}}'")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ValueError(f"{path}: base must be the name of a YAML file, got {base!r}")
+    merged = read_yaml(path.parent / base, (*seen, path.resolve()))
+    merge(merged, values)
+    return merged
+
+
+def merge(values, over):
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            merge(values[key], value)
+        else:
+            values[key] = value
+
+
+def put(values, keys, value, dotted):
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise ValueError(f"unknown setting {dotted}: {key} is a value, not a section")
+    values[keys[-1]] = value
+
+
+def build(kind, values, prefix=""):
+    """A dataclass from a nested dict, each value checked against its field's type."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{prefix[:-1]} is a section of settings, got {values!r}")
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            raise ValueError(f"unknown setting {prefix}{key}{suggestion(f'{prefix}{key}')}")
+    made = {}
+    for key, value in values.items():
+        section = dataclasses.is_dataclass(hints[key])
+        made[key] = build(hints[key], value, f"{key}.") if section else convert(value, hints[key], f"{prefix}{key}")
+    return kind(**made)
+
+
+def suggestion(dotted):
+    known = [key for key, _ in flatten(to_plain(Config()))]
+    same_name = [key for key in known if key.rsplit(".", 1)[-1] == dotted.rsplit(".", 1)[-1]]
+    near = same_name or difflib.get_close_matches(dotted, known, 1, 0.5)
+    return f": did you mean {near[0]}?" if near else ": see utils/config.py for all settings"
+
+
+def convert(value, hint, dotted):
+    """The value as its field's type; numbers may be written as text that YAML does not read as one, such as 1e-4."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        if option is types.NoneType and value is None:
+            return None
+        if option is bool and isinstance(value, bool):
+            return value
+        if option in (int, float) and not isinstance(value, bool):
+            number = as_number(value)
+            if number is not None and (option is float or number == int(number)):
+                return option(number)
+        if option is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            return str(value)
+        if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
+            if value and all(isinstance(item, str) for item in value):
+                return tuple(value)
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", types.NoneType: "null"}
+    wanted = " or ".join(names.get(option, "a list of texts") for option in options)
+    raise ValueError(f"{dotted} must be {wanted}, got {value!r}")
+
+
+def as_number(value):
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, (int, float)) and abs(value) < 1e300 else None

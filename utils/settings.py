@@ -1,0 +1,175 @@
+"""Every setting with its default, and what it may be."""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Data:
+    root: str | None = None  # folder of the data set; None: the demo scenes, made in data/demo when they are missing
+    train: str = "train"  # split folder to train on
+    test: str = "test"  # split folder to test on
+    val: float | str = 0.05  # share of the training pairs held out, or a split folder, or "test-crop" (published way)
+    val_crop: int | None = None  # pixels, centre crop of the validation images; None: whole images
+    workers: int = 4  # processes that decode images, for each training process; 0: none
+    flip: bool = True  # random horizontal flip
+    rotate: bool = False  # random turn by a multiple of 90 degrees
+    edge_decay: float = 0.0  # crop / side * edge_decay is the chance that a crop is pushed to an edge
+    max_pixels: int = 200_000_000  # an image with more is refused as a decompression bomb
+
+
+@dataclass(frozen=True)
+class Model:
+    size: str = "s"  # n (demo), t, s, b, l
+    fusion: str = "calip"  # calip, parametric, none
+    merge: str = "concat"  # concat, add
+    init: str | None = None  # checkpoint to start from, this project's or a published one; None: random weights
+
+
+@dataclass(frozen=True)
+class Text:
+    encoder: str = "ViT-B-32-quickgelu"  # open_clip architecture, or "stand-in": fixed vectors, labels from domains.csv
+    weights: str = "openai"  # open_clip tag, or a local file or folder
+    prompt: str | tuple[str, ...] = "a photo of a {class}"  # one template, or several to average
+    classes: tuple[str, ...] = ("indoor", "outdoor")
+    zero_shot: str = "clip"  # clip, or calip: logits refined by CALIP's parameter-free attention
+    beta2: float = 0.5  # weight of CALIP's logits of image-refined text
+    beta3: float = 0.05  # weight of CALIP's logits of text-refined image
+    labels: str = "soft"  # soft: the network sees the probabilities; hard: one-hot of the most likely class (published)
+    shuffle: bool = False  # ablation: every image gets another, random image's probabilities
+    batch: int = 64  # images a batch of the encoder
+    accept: bool = False  # train on text features that were made with other settings than these
+
+
+@dataclass(frozen=True)
+class Train:
+    steps: int = 375_000  # optimiser steps
+    batch: int = 16  # images a step, over all processes
+    crop: int = 256  # pixels, square
+    lr: float = 1.0e-4  # AdamW's peak learning rate; falls to 1 % by a cosine
+    weight_decay: float = 0.01
+    precision: str = "bf16"  # fp32, bf16, fp16 (with loss scaling); of the forward and backward pass
+    ema: float = 0.999  # decay of the averaged weights that are evaluated; 0: none
+    clip: float | None = None  # largest gradient norm; None: no clipping
+    accumulate: int = 1  # a batch is run in this many parts, for batches that do not fit
+    sync_batchnorm: bool = False  # BatchNorm statistics over all processes
+    eval_every: int = 3750  # steps between validations
+    save_every: int = 375  # steps between checkpoints, the most that a killed run loses
+    log_every: int = 50  # steps between lines of the log
+
+
+@dataclass(frozen=True)
+class Loss:
+    contrastive: float = 0.0  # weight of the contrastive regularisation beside L1; published 0.1
+    backbone: str = "resnet152"  # torchvision ResNet whose features it compares
+    weights: str = "IMAGENET1K_V1"  # torchvision tag, or a local file
+    published_features: bool = False  # features of [-1, 1] images, BatchNorm in training mode, as published
+
+
+@dataclass(frozen=True)
+class Test:
+    batch: int = 4  # images of equal size a forward pass
+    precision: str = "fp32"  # fp32, bf16, fp16
+    self_ensemble: bool = False  # mean over the 8 flips and turns of the image
+    images: bool = False  # write the dehazed images to results/<run>-<split>/images
+
+
+@dataclass(frozen=True)
+class Config:
+    run: str = ""  # names the run folder, checkpoints/<run>; empty: the config file's name
+    seed: int = 1
+    device: str = "auto"  # auto, cpu, cuda
+    checkpoint: str | None = None  # what test.py scores; None: checkpoints/<run>/best.pt
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    text: Text = field(default_factory=Text)
+    train: Train = field(default_factory=Train)
+    loss: Loss = field(default_factory=Loss)
+    test: Test = field(default_factory=Test)
+
+
+CHOICES = {
+    "device": ("auto", "cpu", "cuda"),
+    "model.size": ("n", "t", "s", "b", "l"),
+    "model.fusion": ("calip", "parametric", "none"),
+    "model.merge": ("concat", "add"),
+    "text.zero_shot": ("clip", "calip"),
+    "text.labels": ("soft", "hard"),
+    "train.precision": ("fp32", "bf16", "fp16"),
+    "test.precision": ("fp32", "bf16", "fp16"),
+}
+
+# dotted key -> smallest and largest value
+RANGES = {
+    "seed": (0, 2**32 - 1),
+    "data.workers": (0, 256),
+    "data.val_crop": (16, 65536),
+    "data.edge_decay": (0, 1),
+    "data.max_pixels": (1, 2**40),
+    "text.beta2": (0, 100),
+    "text.beta3": (0, 100),
+    "text.batch": (1, 65536),
+    "train.steps": (1, 10**9),
+    "train.batch": (1, 65536),
+    "train.crop": (16, 65536),
+    "train.lr": (1e-12, 10),
+    "train.weight_decay": (0, 10),
+    "train.ema": (0, 0.999999),
+    "train.clip": (1e-9, 1e9),
+    "train.accumulate": (1, 65536),
+    "train.eval_every": (1, 10**9),
+    "train.save_every": (1, 10**9),
+    "train.log_every": (1, 10**9),
+    "loss.contrastive": (0, 1000),
+    "test.batch": (1, 65536),
+}
+
+
+def check(config):
+    """Refuse values out of range and bad combinations."""
+    values = dict(flatten(to_plain(config)))
+    for key, choices in CHOICES.items():
+        if values[key] not in choices:
+            raise ValueError(f"{key} must be one of {', '.join(choices)}, got {values[key]!r}")
+    for key, (low, high) in RANGES.items():
+        if values[key] is not None and not low <= values[key] <= high:
+            raise ValueError(f"{key} must be from {low} to {high}, got {values[key]}")
+    if set(config.run) & set('/\\:*?"<>|\0\n') or config.run.startswith("."):
+        raise ValueError(f"run names a folder: {config.run!r} has a character that folder names cannot have")
+    if isinstance(config.data.val, float) and not 0 < config.data.val < 1:
+        raise ValueError(f"data.val must be a share between 0 and 1 or a split folder, got {config.data.val}")
+    if config.train.batch % config.train.accumulate:
+        raise ValueError(
+            f"train.batch {config.train.batch} cannot be cut into train.accumulate {config.train.accumulate} equal parts"
+        )
+    if len(set(config.text.classes)) < 2 or len(set(config.text.classes)) < len(config.text.classes):
+        raise ValueError("text.classes must be at least two different names")
+    prompts = (config.text.prompt,) if isinstance(config.text.prompt, str) else config.text.prompt
+    if any("{class}" not in prompt for prompt in prompts):
+        raise ValueError("text.prompt must hold {class}, for example 'a photo of a {class}'")
+
+
+def to_plain(config):
+    """Nested dicts, lists, numbers and strings: for YAML, JSON and checkpoints."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    return plain(dataclasses.asdict(config))
+
+
+def flatten(values, prefix=""):
+    """Pairs of dotted key and value of nested dicts."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def differences(old, new):
+    """The dotted keys whose values differ between two Configs, as {key: (old, new)}."""
+    old, new = dict(flatten(to_plain(old))), dict(flatten(to_plain(new)))
+    return {key: (old.get(key), new.get(key)) for key in new if old.get(key) != new.get(key)}
