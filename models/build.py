@@ -69,6 +69,21 @@ def widen(network, plain_state):
     network.load_state_dict(state, strict=False)
 
 
+def start_from(network, source):
+    """Give a network the weights of another of the same size; a plain one is widened for a fusion network.
+
+    The text embeddings stay the network's own. Raises ValueError naming what does not fit.
+    """
+    if network.size != source.size:
+        raise ValueError(f"the weights are of a network of size {source.size}, not {network.size}")
+    state = source.state_dict()
+    if network.fusion is not None and source.fusion is None:
+        return widen(network, state)
+    if network.fusion is not None:
+        state["text"] = network.text
+    load_exactly(network, state)
+
+
 def load_exactly(network, state):
     """Load a state dict; ValueError names tensors that are missing, unexpected or misshapen."""
     own = network.state_dict()

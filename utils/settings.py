@@ -17,6 +17,11 @@ class Data:
     edge_decay: float = 0.0  # crop / side * edge_decay is the chance that a crop is pushed to an edge
     max_pixels: int = 200_000_000  # an image with more is refused as a decompression bomb
 
+    @property
+    def folder(self):
+        """The root, or where the demo scenes are."""
+        return self.root or "data/demo"
+
 
 @dataclass(frozen=True)
 class Model:
@@ -40,6 +45,11 @@ class Text:
     batch: int = 64  # images a batch of the encoder
     accept: bool = False  # train on text features that were made with other settings than these
 
+    @property
+    def prompts(self):
+        """The templates, as a tuple."""
+        return (self.prompt,) if isinstance(self.prompt, str) else self.prompt
+
 
 @dataclass(frozen=True)
 class Train:
@@ -47,6 +57,7 @@ class Train:
     batch: int = 16  # images a step, over all processes
     crop: int = 256  # pixels, square
     lr: float = 1.0e-4  # AdamW's peak learning rate; falls to 1 % by a cosine
+    warmup: int = 0  # first steps over which the learning rate rises to its peak
     weight_decay: float = 0.01
     precision: str = "bf16"  # fp32, bf16, fp16 (with loss scaling); of the forward and backward pass
     ema: float = 0.999  # decay of the averaged weights that are evaluated; 0: none
@@ -113,6 +124,7 @@ RANGES = {
     "train.batch": (1, 65536),
     "train.crop": (16, 65536),
     "train.lr": (1e-12, 10),
+    "train.warmup": (0, 10**9),
     "train.weight_decay": (0, 10),
     "train.ema": (0, 0.999999),
     "train.clip": (1e-9, 1e9),
@@ -140,12 +152,11 @@ def check(config):
         raise ValueError(f"data.val must be a share between 0 and 1 or a split folder, got {config.data.val}")
     if config.train.batch % config.train.accumulate:
         raise ValueError(
-            f"train.batch {config.train.batch} cannot be cut into train.accumulate {config.train.accumulate} equal parts"
+            f"train.batch {config.train.batch} cannot be cut into {config.train.accumulate} parts (train.accumulate)"
         )
     if len(set(config.text.classes)) < 2 or len(set(config.text.classes)) < len(config.text.classes):
         raise ValueError("text.classes must be at least two different names")
-    prompts = (config.text.prompt,) if isinstance(config.text.prompt, str) else config.text.prompt
-    if any("{class}" not in prompt for prompt in prompts):
+    if any("{class}" not in prompt for prompt in config.text.prompts):
         raise ValueError("text.prompt must hold {class}, for example 'a photo of a {class}'")
 
 

@@ -1,0 +1,50 @@
+"""The order of training samples: a function of the seed and the position alone, so that any run can resume exactly."""
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+def shuffled(num_images, seed, epoch):
+    return np.random.default_rng((seed, 1, epoch)).permutation(num_images)
+
+
+class TrainingOrder(Sampler):
+    """Yields, for each step and part of it, this process's share of the batch as a list of (image, position).
+
+    A batch is `batch` consecutive positions of the sequence, whatever the number of processes and parts: process r of
+    w takes the r-th of w equal runs of every part.
+    """
+
+    def __init__(self, num_images, batch, seed, first_step, last_step, rank=0, world=1, parts=1):
+        self.num_images, self.batch, self.seed = num_images, batch, seed
+        self.first_step, self.last_step = first_step, last_step
+        self.rank, self.world, self.parts = rank, world, parts
+
+    def __len__(self):
+        return (self.last_step - self.first_step) * self.parts
+
+    def __iter__(self):
+        share = self.batch // (self.world * self.parts)
+        epoch, order = None, None
+        for step in range(self.first_step, self.last_step):
+            for part in range(self.parts):
+                start = step * self.batch + (part * self.world + self.rank) * share
+                samples = []
+                for position in range(start, start + share):
+                    if position // self.num_images != epoch:
+                        epoch = position // self.num_images
+                        order = shuffled(self.num_images, self.seed, epoch)
+                    samples.append((int(order[position % self.num_images]), position))
+                yield samples
+
+
+def same_size_batches(sizes, batch, rank=0, world=1):
+    """Cut images into batches of one size each, this process's share of them.
+
+    sizes: (height, width) of each image. Returns lists of at most `batch` indices; over all ranks every image once.
+    """
+    groups = {}
+    for index, size in enumerate(sizes):
+        groups.setdefault(tuple(size), []).append(index)
+    batches = [group[i : i + batch] for group in groups.values() for i in range(0, len(group), batch)]
+    return batches[rank::world]

@@ -1,0 +1,170 @@
+import json
+import math
+import re
+import shutil
+import subprocess
+import urllib.request
+
+import numpy as np
+import pytest
+
+from utils.report import pick_examples, write_report
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_chromium = pytest.mark.skipif(
+    not (CHROMIUM and shutil.which("chromedriver")), reason="needs Debian's chromium and chromium-driver"
+)
+ENTER, RIGHT = "\ue007", "\ue014"  # WebDriver's codes of these keys
+
+
+def make_rows(number, seed=0):
+    random = np.random.default_rng(seed)
+    rows = []
+    for i in range(number):
+        before, gain = random.normal(16, 3), random.normal(6, 4)
+        domain = ("indoor", "outdoor")[i % 2]
+        row = {"name": f"{i}.png", "domain": domain, "psnr": before + gain, "ssim": 0.9, "input_psnr": before}
+        rows.append({**row, "input_ssim": random.uniform(0.5, 0.95)})
+    return rows
+
+
+def make_report(folder, rows, size=(24, 32)):
+    random = np.random.default_rng(1)
+    scores = {"psnr": 22.0, "ssim": 0.9, "num_images": len(rows), "input": {"psnr": 16.0, "ssim": 0.7}}
+    metrics = {**scores, "domains": {"indoor": scores, "outdoor": scores}, "protocol": "psnr rgb float"}
+    metrics |= {"checkpoint": {"path": "best.pt", "sha256": "0" * 64, "step": 500}, "notes": ["A note."]}
+    metrics |= {"settings": {"run": "demo", "model": {"size": "n"}}, "environment": {"torch": "2.11.0"}}
+    pictures = {
+        row["name"]: tuple(random.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(3))
+        for row in pick_examples(rows).values()
+    }
+    write_report(folder, {**metrics, "images_per_second": 3.0}, rows, pictures)
+    return folder / "report.html"
+
+
+class Browser:
+    """A headless Chromium, driven through chromedriver's W3C WebDriver interface."""
+
+    def __init__(self, folder):
+        arguments = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-dev-shm-usage"
+        arguments += " --disable-background-networking --disable-component-update --disable-sync"
+        options = {"binary": CHROMIUM, "args": [*arguments.split(), f"--user-data-dir={folder}"]}
+        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        self.process = subprocess.Popen(
+            ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        port = next(re.search(r"on port (\d+)\.", line)[1] for line in self.process.stdout if "success" in line)
+        self.open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+        self.url = f"http://127.0.0.1:{port}/session"
+        self.url += "/" + self.send("", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
+
+    def send(self, path, body=None, method="POST"):
+        request = urllib.request.Request(self.url + path, json.dumps(body or {}).encode(), method=method)
+        with self.open(request, timeout=60) as answer:
+            return json.load(answer)["value"]
+
+    def script(self, text):
+        return self.send("/execute/sync", {"script": text, "args": []})
+
+    def press(self, selector, keys):
+        found = self.send("/element", {"using": "css selector", "value": selector})
+        self.send(f"/element/{next(iter(found.values()))}/value", {"text": keys})
+
+    def errors(self):
+        return [entry for entry in self.send("/se/log", {"type": "browser"}) if entry["level"] != "INFO"]
+
+    def quit(self):
+        try:
+            self.send("", method="DELETE")
+        finally:
+            self.process.terminate()
+            self.process.wait()
+
+
+@pytest.fixture
+def browser(tmp_path):
+    browser = Browser(tmp_path / "profile")
+    yield browser
+    browser.quit()
+
+
+def column(browser, index):
+    cells = f"document.querySelectorAll('#images tbody td:nth-child({index + 1})')"
+    return browser.script(f"return [...{cells}].map(cell => cell.innerText)")
+
+
+@needs_chromium
+def test_a_click_on_a_header_sorts_by_number_and_a_second_click_turns_the_order(tmp_path, browser):
+    rows = make_rows(30)
+    rows[3]["psnr"] = math.inf
+    browser.send("/url", {"url": make_report(tmp_path, rows).as_uri()})
+    by_gain = sorted(rows, key=lambda row: row["psnr"] - row["input_psnr"])
+    assert column(browser, 0) == [row["name"] for row in by_gain]  # failures first
+    browser.script("document.querySelectorAll('#images th button')[3].click()")
+    by_psnr = [row["name"] for row in sorted(rows, key=lambda row: row["psnr"])]
+    assert column(browser, 0) == by_psnr and column(browser, 3)[-1] == "∞"
+    browser.press("#images th:nth-child(4) button", ENTER)
+    assert column(browser, 0) == by_psnr[::-1]
+    browser.script("document.querySelectorAll('#images th button')[0].click()")
+    assert column(browser, 0) == [f"{i}.png" for i in range(30)]  # 2 before 10
+    assert browser.errors() == []
+
+
+@needs_chromium
+def test_the_slider_moves_the_clip_and_the_clear_picture_can_be_chosen(tmp_path, browser):
+    browser.send("/url", {"url": make_report(tmp_path, make_rows(5)).as_uri()})
+    clip = "return getComputedStyle(document.querySelector('.frame .{}')).{}"
+    assert "50%" in browser.script(clip.format("hazy", "clipPath"))
+    browser.press(".frame input", RIGHT * 4)
+    assert "48%" in browser.script(clip.format("hazy", "clipPath"))  # the inset from the right
+    assert browser.script(clip.format("clear", "visibility")) == "hidden"
+    browser.script("document.querySelectorAll('.pairs input')[2].click()")
+    assert browser.script(clip.format("clear", "visibility")) == "visible"
+    assert "48%" in browser.script(clip.format("dehazed", "clipPath"))
+    loaded = browser.script("return [...document.images].map(i => i.naturalWidth)")
+    assert loaded == [32] * 9 and browser.errors() == []
+
+
+@needs_chromium
+def test_a_name_that_is_markup_is_shown_as_text_and_the_filter_finds_it(tmp_path, browser):
+    rows = make_rows(4)
+    rows[1]["name"] = name = "<script>alert(1)</script>{{title}}</table>&amp; ü.png"
+    rows[1]["domain"] = domain = '"><img src=x onerror=alert(2)>'
+    browser.send("/url", {"url": make_report(tmp_path, rows).as_uri()})
+    shown = column(browser, 0)
+    assert name in shown and domain in column(browser, 1)
+    browser.press("#filter", "ALERT(1)")
+    visible = "return [...document.querySelectorAll('#images tbody tr')].filter(r => r.offsetHeight).length"
+    assert browser.script(visible) == 1 and browser.errors() == []
+
+
+def test_examples_are_the_worst_the_median_and_the_best_gain():
+    rows = [{"name": f"{gain}.png", "psnr": 10 + gain, "input_psnr": 10.0} for gain in (3, -2, 5, 1, math.inf)]
+    rows.append({"name": "same.png", "psnr": math.inf, "input_psnr": math.inf})  # a gain of 0
+    rows.append({"name": "lost.png", "psnr": 30.0, "input_psnr": math.inf})
+    assert [(label, row["name"]) for label, row in pick_examples(rows).items()] == [
+        ("worst", "lost.png"),
+        ("median", "1.png"),
+        ("best", "inf.png"),
+    ]
+
+
+@pytest.mark.parametrize("number, labels", [(0, []), (1, ["median"]), (2, ["worst", "best"])])
+def test_few_images_give_fewer_examples_and_a_page(tmp_path, number, labels):
+    rows = make_rows(number)
+    assert list(pick_examples(rows)) == labels
+    page = make_report(tmp_path, rows).read_text(encoding="utf-8")
+    assert page.count('<figure class="example') == number and page.count(".png</td>") == number
+
+
+def test_a_page_of_1000_images_and_three_large_noisy_pictures_is_under_5_mb_and_needs_no_network(tmp_path):
+    page = make_report(tmp_path, make_rows(1000), size=(1600, 1200))
+    text = page.read_text(encoding="utf-8")
+    assert page.stat().st_size < 5_000_000
+    assert not re.search(r"https?://|\b(?:src|href)=\"(?!data:)", text) and "default-src 'none'" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_rewriting_gives_the_same_page(tmp_path):
+    first = make_report(tmp_path, make_rows(20)).read_bytes()
+    assert make_report(tmp_path, make_rows(20)).read_bytes() == first

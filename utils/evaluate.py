@@ -1,0 +1,67 @@
+"""Score a network: the same function for validation and for testing."""
+
+import torch
+
+from . import distributed
+from .metrics import psnr, ssim
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device, precision):
+    """The precision setting as a context: full, bfloat16 or float16 with float32 where it matters."""
+    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
+
+
+@torch.inference_mode()
+def evaluate(network, loader, device, precision="fp32", progress=lambda batches: batches):
+    """Score a network over all processes.
+
+    loader: batches of {"hazy", "clear": B x 3 x H x W in [-1, 1], "prob": B x K, "index": B}; each process its share.
+    progress: wraps the batches, for a progress bar.
+    Returns rows {"index", "psnr", "ssim", "input_psnr", "input_ssim"} in order of index, the same on every process;
+    the input's scores are those of the hazy image itself.
+    """
+    network.eval()
+    rows = []
+    for batch in progress(loader):
+        hazy, clear, prob = (batch[name].to(device, non_blocking=True) for name in ("hazy", "clear", "prob"))
+        with autocast(device, precision):
+            output = network(hazy, prob)
+        hazy, clear, output = (image.float().clamp(-1, 1) * 0.5 + 0.5 for image in (hazy, clear, output))
+        scores = [batch["index"], psnr(output, clear), ssim(output, clear), psnr(hazy, clear), ssim(hazy, clear)]
+        for values in zip(*(score.tolist() for score in scores), strict=True):
+            rows.append(dict(zip(("index", "psnr", "ssim", "input_psnr", "input_ssim"), values, strict=True)))
+    return sorted(distributed.gather(rows), key=lambda row: row["index"])
+
+
+def mean_scores(rows):
+    """The means over images: {"psnr", "ssim", "num_images", "input": {"psnr", "ssim"}}."""
+
+    def mean(name):
+        return sum(row[name] for row in rows) / len(rows)
+
+    return {
+        "psnr": mean("psnr"),
+        "ssim": mean("ssim"),
+        "num_images": len(rows),
+        "input": {"psnr": mean("input_psnr"), "ssim": mean("input_ssim")},
+    }
+
+
+class SelfEnsemble(torch.nn.Module):
+    """The mean of a network's outputs over the eight flips and turns of the image, each turned back."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, hazy, prob=None):
+        """hazy: B x 3 x H x W, prob: B x K; returns B x 3 x H x W."""
+        total = 0
+        for turns in range(4):
+            for flip in (False, True):
+                image = torch.rot90(hazy.flip(3) if flip else hazy, turns, (2, 3))
+                output = torch.rot90(self.network(image, prob), -turns, (2, 3))
+                total = total + (output.flip(3) if flip else output)
+        return total / 8

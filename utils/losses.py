@@ -1,0 +1,97 @@
+"""The training loss: L1, and contrastive regularisation by the features of a frozen ResNet."""
+
+import socket
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from . import checkpoint
+
+LAYER_WEIGHTS = (1 / 16, 1 / 8, 1 / 4, 1.0)  # of layer1 .. layer4
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Contrastive(nn.Module):
+    """Contrastive regularisation (Wu et al., CVPR 2021; AECR-Net), with ResNet features as MixDehazeNet uses it.
+
+    sum_i w_i L1(f_i(output), f_i(clear)) / (L1(f_i(output), f_i(hazy)) + 1e-7), f_i the outputs of layer1 .. layer4.
+    No gradient reaches the frozen network or the features of clear and hazy.
+    `published` feeds [-1, 1] images and leaves BatchNorm in training mode, as the published code does; else images are
+    normalised as the ResNet was trained and its statistics are used.
+    """
+
+    def __init__(self, resnet, published=False):
+        super().__init__()
+        self.resnet = resnet.requires_grad_(False)
+        self.published = published
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
+        self.train(published)
+
+    def train(self, mode=True):
+        return super().train(self.published)
+
+    def features(self, image):
+        """The four maps of B x 3 x H x W in [-1, 1]."""
+        if not self.published:
+            image = (image * 0.5 + 0.5 - self.mean) / self.std
+        net = self.resnet
+        x = net.maxpool(net.relu(net.bn1(net.conv1(image))))
+        maps = []
+        for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
+            x = layer(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, output, clear, hazy):
+        """output, clear, hazy: B x 3 x H x W in [-1, 1]; returns a scalar."""
+        with torch.no_grad():
+            if self.published:  # statistics of each batch of its own
+                fixed = list(zip(self.features(clear), self.features(hazy), strict=True))
+            else:
+                fixed = [both.chunk(2) for both in self.features(torch.cat([clear, hazy]))]
+        total = 0
+        for weight, own, (positive, negative) in zip(LAYER_WEIGHTS, self.features(output), fixed, strict=True):
+            total = total + weight * F.l1_loss(own, positive) / (F.l1_loss(own, negative) + 1e-7)
+        return total
+
+
+def contrastive_loss(backbone, weights, published):
+    """Build the term from a torchvision ResNet's name and the tag or local file of its weights.
+
+    Raises ValueError naming the setting and the ways out when the network or its weights cannot be had.
+    """
+    from torchvision import models  # slow to import, and needed here alone
+
+    names = [name for name in models.list_models() if name.startswith("resnet")]
+    if backbone not in names:
+        raise ValueError(f"loss.backbone must be one of {', '.join(names)}, got {backbone!r}")
+    resnet = models.get_model(backbone)
+    resnet.load_state_dict(resnet_weights(backbone, weights, resnet.state_dict()))
+    return Contrastive(resnet, published)
+
+
+def resnet_weights(backbone, weights, own):
+    """The state dict of a torchvision tag or a local file, checked against the network's own."""
+    from torchvision import models
+
+    if Path(weights).is_file():
+        state = checkpoint.load(weights)
+        if set(state) != set(own) or any(state[name].shape != own[name].shape for name in own):
+            raise ValueError(f"loss.weights={weights} does not hold the weights of {backbone}: set loss.backbone")
+        return state
+    tags = models.get_model_weights(backbone).__members__
+    if weights not in tags:
+        raise ValueError(f"loss.weights={weights} is neither a file nor one of {', '.join(tags)}")
+    socket.setdefaulttimeout(10)
+    try:
+        return tags[weights].get_state_dict(progress=False, check_hash=True)
+    except OSError as error:
+        raise ValueError(
+            f"the {backbone} weights {weights} cannot be downloaded ({checkpoint.reason(error)}): "
+            "give a local file as loss.weights=PATH, or train without them, loss.contrastive=0"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(None)
