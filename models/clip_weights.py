@@ -15,7 +15,7 @@ from .torchscript import is_torchscript, read_torchscript
 ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
 PREFERRED = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 OPENAI = {"input_resolution", "context_length", "vocab_size"}  # scalars that only OpenAI's own files hold
-HUB_SECONDS = 8  # for the hub's first answer
+HUB_SECONDS = 6  # for the hub's first answer
 WAYS_OUT = (
     "give a local file or folder as text.weights, "
     "or set text.encoder=stand-in with known labels in each split's domains.csv"

@@ -83,6 +83,20 @@ def test_patch_features_are_the_projected_tokens_after_the_last_norm(vit):
     assert torch.allclose(spatial, tokens[:, 1:] @ visual.proj, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["timm vit", "timm convnext"])
+def test_timms_networks_give_places_too(tmp_path, kind):
+    encoder = load_encoder(*make_encoder(tmp_path, kind))
+    zero_shot = ZeroShot(encoder, CLASSES, PROMPTS, "calip")
+    batch = torch.randn(2, 3, 160, 160)
+    whole, places = zero_shot.spatial(batch)
+    assert torch.allclose(whole, encoder.encode_image(batch), atol=1e-5)
+    assert places.shape == (2, 100 if kind == "timm vit" else 25, 32) and places.std(1).min() > 0
+    if kind == "timm convnext":  # a map of one place is that place
+        whole, places = zero_shot.spatial(batch[:, :, :32, :32])
+        assert torch.allclose(whole, places[:, 0], atol=1e-6)
+    assert zero_shot.prob(batch).isfinite().all()
+
+
 def test_weights_come_as_safetensors_checkpoint_or_folder(vit, tmp_path):
     architecture, path = vit
     state = torch.load(path, weights_only=True)

@@ -9,6 +9,8 @@ from PIL import Image
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
 VISION = {
     "vit": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+    "timm vit": {"image_size": 160, "timm_model_name": "test_vit", "timm_pool": "token"},
+    "timm convnext": {"image_size": 160, "timm_model_name": "test_convnext", "timm_pool": ""},
     "resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 16, "patch_size": None},
 }
 CLASSES, PROMPTS = ("indoor", "outdoor"), ("a photo of a {class}",)
