@@ -25,9 +25,9 @@ from datasets.domains import (
     Domains,
     difference,
     hand_labels,
-    load_domains,
     made_with,
     one_hot,
+    read_domains,
     save_domains,
     stand_in_domains,
 )
@@ -82,7 +82,7 @@ def label(folder, config, zero_shot):
 
     # What is known: labels by hand, what CLIP has said of images that have not changed, and the text features.
     by_hand = hand_labels(folder, text.classes)
-    stored = load_domains(folder)
+    stored = read_domains(folder)
     weights = identify(text.weights)
     if stored and weights == stored.source:
         weights = stored.weights
@@ -96,11 +96,9 @@ def label(folder, config, zero_shot):
     broken = encode(folder, todo, stamps, zero_shot(), journal, config) if todo else []
     features = zero_shot().text.numpy() if features is None else features
     num_by_hand = sum(name in by_hand for name in names)
-    kept = len(names) - len(todo) - num_by_hand
-    print(
-        f"{folder}: {len(names)} images: {kept} kept, {len(todo) - len(broken)} encoded"
-        + (f", {num_by_hand} labelled by hand" if num_by_hand else "")
-    )
+    counts = [f"{len(names) - len(todo) - num_by_hand} kept", f"{len(todo) - len(broken)} encoded"]
+    counts += [f"{num_by_hand} labelled by hand"] if num_by_hand else []
+    print(f"{folder}: {len(names)} images: {', '.join(counts)}")
     if broken:
         more = f" ({len(broken)} such files)" if len(broken) > 1 else ""
         raise ValueError(f"{broken[0]}{more}; what CLIP said of the others is kept: run again then")
@@ -109,10 +107,9 @@ def label(folder, config, zero_shot):
     prob = [
         one_hot(text.classes, by_hand[name]) if name in by_hand else journal.prob(name, stamps[name]) for name in names
     ]
+    given = np.array([name in by_hand for name in names])
     domains = Domains(
-        **{**made, "classes": tuple(text.classes), "prompts": tuple(text.prompts), "source": text.weights},
-        **{"text": features, "names": tuple(names), "prob": np.stack(prob)},
-        given=np.array([name in by_hand for name in names]),
+        **made, source=text.weights, text=features, names=tuple(names), prob=np.stack(prob), given=given
     )
     save_domains(folder, domains)
     write_contact_sheet(folder, domains)

@@ -172,10 +172,16 @@ def readable(prob):
 
 
 def load_domains(folder):
-    """Read <folder>/domains.npz with the corrections of domains.csv, or None where there is none.
+    """<folder>/domains.npz with the corrections of domains.csv, or None where there is no domains.npz.
 
-    Raises ValueError naming the file when it is broken or incomplete.
+    Raises ValueError naming the file, and the line, that is broken.
     """
+    domains = read_domains(folder)
+    return domains and with_corrections(domains, folder)
+
+
+def read_domains(folder):
+    """<folder>/domains.npz as it was written, or None where there is none. ValueError when it is broken."""
     path = Path(folder) / "domains.npz"
     if not path.exists():
         return None
@@ -200,7 +206,7 @@ def load_domains(folder):
     numbers = domains.text.dtype == domains.prob.dtype == np.float32
     if not shapes_fit or not numbers or not np.isfinite(domains.text).all() or not np.isfinite(domains.prob).all():
         raise ValueError(f"{path} holds arrays that do not fit together: {remedy}")
-    return with_corrections(domains, folder)
+    return domains
 
 
 def made_with(text, weights=None):

@@ -33,8 +33,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Text:
-    encoder: str = "ViT-B-32-quickgelu"  # open_clip architecture, or "stand-in": fixed vectors, labels from domains.csv
-    weights: str = "openai"  # open_clip tag, or a local file or folder
+    # open_clip architecture, or local-dir:FOLDER of one, or "stand-in": fixed vectors and labels from domains.csv
+    encoder: str = "ViT-B-32-quickgelu"
+    weights: str = "openai"  # open_clip tag, or a local file (.safetensors, .pt, .pth, .bin), or its folder
     prompt: str | tuple[str, ...] = "a photo of a {class}"  # one template, or several to average
     classes: tuple[str, ...] = ("indoor", "outdoor")
     zero_shot: str = "clip"  # clip, or calip: logits refined by CALIP's parameter-free attention
