@@ -128,7 +128,7 @@ def renamed(state, encoder):
         state = convert_to_custom_text_state_dict(state)
     state.pop("text.transformer.embeddings.position_ids", None)
     for name in ("logit_scale", "logit_bias"):  # stored as a number or as a vector of one
-        own = getattr(encoder, name)
+        own = getattr(encoder, name, None)
         if name in state and own is not None and state[name].numel() == 1:
             state[name] = state[name].reshape(own.shape)
     return state

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import threading
+import zipfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -133,6 +134,7 @@ def read_state(path):
     Raises ValueError naming the file when it holds anything else.
     """
     try:
+        refuse_bomb(path)
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
@@ -151,6 +153,14 @@ def read_state(path):
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
     return state
+
+
+def refuse_bomb(path):
+    """ValueError for an archive that unpacks to far more than its size: weights are stored without compression."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > 2 * path.stat().st_size + 2**20:
+                raise ValueError("it unpacks to far more than its size")
 
 
 def sidecar(path):

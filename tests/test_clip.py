@@ -83,6 +83,14 @@ def test_patch_features_are_the_projected_tokens_after_the_last_norm(vit):
     assert torch.allclose(spatial, tokens[:, 1:] @ visual.proj, atol=1e-5)
 
 
+def test_a_very_long_image_is_seen_in_its_middle(vit):
+    preprocess = ZeroShot(load_encoder(*vit), CLASSES, PROMPTS).preprocess
+    image = np.zeros((2, 60_000, 3), np.uint8)
+    image[:, 29_990:30_010] = 255
+    assert preprocess(image).shape == preprocess(image.transpose(1, 0, 2)).shape == (3, 32, 32)
+    assert preprocess(image).min() > 1 and preprocess(image.transpose(1, 0, 2)).min() > 1
+
+
 @pytest.mark.parametrize("kind", ["timm vit", "timm convnext"])
 def test_timms_networks_give_places_too(tmp_path, kind):
     encoder = load_encoder(*make_encoder(tmp_path, kind))
@@ -151,6 +159,13 @@ def test_a_malicious_file_does_nothing(tmp_path, monkeypatch, vit, kind):
     with pytest.raises(ValueError, match="bad.pt cannot be read as weights"):
         load_encoder(vit[0], str(path))
     assert not (tmp_path / "went off").exists()
+
+
+def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path, vit):
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", bytes(2**23))
+    with pytest.raises(ValueError, match="unpacks to far more than its size"):
+        load_encoder(vit[0], str(tmp_path / "bomb.pt"))
 
 
 def change(state, how):
