@@ -20,6 +20,7 @@ from datasets.images import to_image, write_image
 from datasets.order import same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs
 from models import restore
+from models.clip_weights import identify
 from utils import checkpoint, distributed
 from utils.config import load_config
 from utils.entry import config_parser, run
@@ -91,7 +92,7 @@ def open_text(config, pairs, trained):
     if trained is None:
         labels = read_labels(pairs.folder, config.text.classes) or {}
         return [labels.get(name, "unlabelled") for name in pairs.names], torch.zeros(len(pairs), 1).numpy()
-    domains = open_domains(pairs.folder, config.text)
+    domains = open_domains(pairs.folder, config.text, identify(config.text.weights))
     if list(domains.classes) != trained["classes"]:
         raise ValueError(
             f"{pairs.folder} is labelled with {', '.join(domains.classes)}, the network was trained with "
