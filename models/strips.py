@@ -13,6 +13,47 @@ from .fusion import CalipFusion, ParametricFusion
 from .mixdehazenet import padded, reflect_extend
 
 
+# Peak memory beyond the image, measured: float32 numbers a pixel for every channel of the first stage.
+WHOLE = 34  # of the network's own forward pass
+MAPS = 1.75  # of the maps that live between the strips, a pixel of the frame
+STRIP = 28  # a pixel of a strip
+HALO = 100  # a column, for the rows that strips share
+
+CPU_STRIP = 2**24  # bytes of the widest tensor of a strip (4 C1 channels): what is faster than the whole frame on CPUs
+
+
+@torch.inference_mode()
+def forward_within(network, hazy, prob, memory):
+    """What network(hazy, prob) returns, in evaluation mode, by the fastest way that fits into `memory` bytes.
+
+    That is the whole frame on CUDA, where it fits, and strips as high as fit. CPUs prefer low strips, whose tensors
+    stay in the caches. Raises ValueError with the sizes where not even strips of one row fit.
+    """
+    rows = choose_rows(network, hazy, memory)
+    return network(hazy, prob) if rows is None else forward_in_strips(network, hazy, prob, rows)
+
+
+def choose_rows(network, hazy, memory):
+    """The height of the strips, or None for the whole frame."""
+    batch, _, height, width = hazy.shape
+    height, width = padded(height), padded(width)
+    channels = network.patch_embed.out_channels
+    number = 4 * batch * channels  # bytes of a float32 number a pixel and channel
+    if hazy.device.type == "cuda" and WHOLE * number * height * width <= memory:
+        return None
+    fixed = (MAPS * number + 6 * 4 * batch) * height * width + HALO * number * width  # 6: a padded image, the output
+    rows = int((memory - fixed) / (STRIP * number * width))
+    if rows < 1:
+        needed = (fixed + STRIP * number * width) / 1e9
+        raise ValueError(
+            f"{width} x {height} pixels need {needed:.1f} GB even in strips of one row, and {max(memory, 0) / 1e9:.1f} GB "
+            "is there: make the image smaller, or give --max-memory more where there is more"
+        )
+    if hazy.device.type == "cpu":
+        rows = min(rows, max(CPU_STRIP // (4 * number * width), 1))
+    return min(rows, height)
+
+
 @torch.inference_mode()
 def forward_in_strips(network, hazy, prob=None, rows=64):
     """What network(hazy, prob) returns, in evaluation mode.
