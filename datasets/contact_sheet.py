@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from .images import read_image, write_image
 from .unlabelled import eight_bit
 
-EXAMPLES = 4  # of the most certain and of the least certain images of each class
+EXAMPLES = 6  # of the most certain and of the least certain images of each class
 THUMBNAIL = (150, 200)  # height, width in pixels
 LINE = 16  # height of a line of text in pixels
 

@@ -21,7 +21,8 @@ class Journal:
         self._read(len(made["classes"]))
 
     def _read(self, num_classes):
-        for number, line in enumerate(open(self.path, "rb") if self.path.exists() else ()):
+        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
+        for number, line in enumerate(lines):
             if not line.endswith(b"\n") or (number == 0 and line != self.head):
                 return
             if number > 0:

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from .build import load_exactly
+from .clip_local import local_features
 from .clip_weights import OPENAI, fetch, find_tag, first_line, local_file, read_state, sidecar, trained_with_quick_gelu
 
 SCALE = 100.0  # of the logits, as in the published CLIP
@@ -165,7 +166,7 @@ class ZeroShot:
         self.device = next(encoder.parameters()).device
         self.preprocess = Preprocess(encoder.visual.preprocess_cfg)
         self.text = class_text(encoder, classes, prompts, self.device)
-        self.spatial = spatial_features(encoder.visual) if mode == "calip" else None
+        self.spatial = local_features(encoder.visual) if mode == "calip" else None
 
     @torch.no_grad()
     def prob(self, batch):
@@ -207,35 +208,3 @@ def calip_logits(feature, spatial, text, beta2, beta3):
     refined_image = refined_image.mean(1) + refined_image.amax(1)
     by_text = (refined_text @ feature[:, :, None])[:, :, 0]
     return SCALE * (feature @ text.t() + beta2 * by_text + beta3 * refined_image @ text.t())
-
-
-def spatial_features(visual):
-    """A function from a batch to its global features, B x D, and projected local ones, B x HW x D."""
-    from open_clip.modified_resnet import ModifiedResNet
-    from open_clip.transformer import VisionTransformer
-
-    if isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.proj is not None:
-        return lambda batch: vit_features(visual, batch)
-    if isinstance(visual, ModifiedResNet):
-        return lambda batch: resnet_features(visual, batch)
-    raise ValueError("text.zero_shot=calip needs a ViT or ResNet of open_clip's own: use text.zero_shot=clip")
-
-
-def vit_features(visual, batch):
-    """The class token and the patch tokens after the last norm, both projected."""
-    found = visual.forward_intermediates(batch, indices=1, normalize_intermediates=True, output_fmt="NLC")
-    return found["image_features"], found["image_intermediates"][-1] @ visual.proj
-
-
-def resnet_features(visual, batch):
-    """The attention pool's answer to the mean of the map, and its answers to the map's positions."""
-    found = visual.forward_intermediates(batch, indices=1, intermediates_only=True)["image_intermediates"][-1]
-    pool = visual.attnpool
-    tokens = found.flatten(2).transpose(1, 2)  # B x HW x C
-    tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1) + pool.positional_embedding
-    heads = (
-        project(tokens).unflatten(2, (pool.num_heads, -1)).transpose(1, 2)
-        for project in (pool.q_proj, pool.k_proj, pool.v_proj)
-    )
-    out = pool.c_proj(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
-    return out[:, 0], out[:, 1:]

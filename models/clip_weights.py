@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import threading
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from .torchscript import is_torchscript, read_torchscript
 ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
 PREFERRED = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 OPENAI = {"input_resolution", "context_length", "vocab_size"}  # scalars that only OpenAI's own files hold
-HUB_SECONDS = 8  # for the hub's first answer
+HUB_SECONDS = 6  # for the hub's first answer
 WAYS_OUT = (
     "give a local file or folder as text.weights, "
     "or set text.encoder=stand-in with known labels in each split's domains.csv"
@@ -141,7 +142,9 @@ def read_state(path):
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file fails in many ways: header, zip, pickle, unicode and type errors
-        raise ValueError(f"text.weights={path} cannot be read as weights: {first_line(error)}") from None
+        unsafe = isinstance(error, pickle.UnpicklingError)  # torch's message then recommends to load it all the same
+        reason = "it is broken or holds more than tensors" if unsafe else first_line(error)
+        raise ValueError(f"text.weights={path} cannot be read as weights: {reason}") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else None
     if not isinstance(state, dict) or not state or not all(torch.is_tensor(value) for value in state.values()):
         raise ValueError(f"text.weights={path} holds no state dict of tensors")
