@@ -48,7 +48,7 @@ def main(argv=None):
 
     # Photographs, one by one.
     failures = []
-    for (file, name), (target, comparison) in zip(tqdm(photos, unit="image", disable=None), targets, strict=True):
+    for (file, _), (target, comparison) in zip(tqdm(photos, unit="image", disable=None), targets, strict=True):
         try:
             photo = read_photo(file, args.max_pixels)
             prob = find_prob(photo)
@@ -78,7 +78,7 @@ def parse(argv):
     parser.add_argument("--output", required=True, type=Path, help="folder for the results")
     parser.add_argument("--domain", default="auto", help="auto (asks CLIP), indoor, outdoor, or another text class")
     parser.add_argument("--clip-weights", help="for auto: CLIP's weights, where they are not found as in the training")
-    parser.add_argument("--text", type=Path, help="for published MixCLDehazeNet: a split folder labelled by clip_text.py")
+    parser.add_argument("--text", type=Path, help="for a published MixCLDehazeNet: a folder labelled by clip_text.py")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--precision", default="fp32", choices=tuple(DTYPES), help="bf16 is faster on GPUs")
     parser.add_argument("--max-memory", help="of the device, for the whole process, such as 4GB; default: what is free")
@@ -118,11 +118,14 @@ def domain_finder(name, text, network, clip_weights, device):
             f"the network was trained on stand-in text, so CLIP cannot choose its domain: "
             f"add --domain {' or --domain '.join(classes)}"
         )
-    encoder = load_encoder(text["encoder"], clip_weights or text["source"], device)
-    weights = (text[name] for name in ("beta2", "beta3"))
-    zero_shot = ZeroShot(encoder, classes, text["prompts"], text["zero_shot"], *weights)
+    remedy = f"name the CLIP weights it was trained with by --clip-weights, or add --domain {' or '.join(classes)}"
+    try:
+        encoder = load_encoder(text["encoder"], clip_weights or text["source"], device)
+    except ValueError as error:
+        raise ValueError(f"{error}; {remedy}") from None
+    zero_shot = ZeroShot(encoder, classes, text["prompts"], text["zero_shot"], text["beta2"], text["beta3"])
     if not torch.allclose(zero_shot.text, network.text.cpu(), atol=1e-3):
-        raise ValueError("these CLIP weights are not those that the network was trained with: give those")
+        raise ValueError(f"{clip_weights or text['source']} gives other text features than the network has: {remedy}")
 
     def ask(photo):
         image = photo.pixels if photo.pixels.dtype == np.uint8 else (photo.pixels >> 8).astype(np.uint8)

@@ -18,7 +18,7 @@ def find_photos(arguments, output):
         path = Path(argument)
         if path.is_file():
             if path.suffix.lower() not in ENDINGS:
-                raise ValueError(f"{path} has not the ending of an image ({', '.join(ENDINGS)})")
+                raise ValueError(f"--input {path} has not the ending of an image ({', '.join(ENDINGS)})")
             files = [(path, Path(path.name))]
         else:
             root = path if path.is_dir() else fixed_part(argument)
@@ -31,7 +31,7 @@ def find_photos(arguments, output):
             ]
         if not files:
             exists = path.exists() or glob.has_magic(argument)
-            raise ValueError(f"{argument} " + ("holds no images" if exists else "does not exist: --input names no file"))
+            raise ValueError(f"--input {argument} " + ("names no images" if exists else "does not exist"))
         found |= {(file.resolve(), name): file for file, name in files}
     return sorted(((file, name) for (_, name), file in found.items()), key=lambda pair: str(pair[1]))
 

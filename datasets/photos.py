@@ -36,7 +36,7 @@ class Photo:
     """An upright photograph and what its file needs to come back as it was.
 
     pixels: H x W x 3 RGB, uint8 or uint16. alpha: H x W of the same type, or None. grey: the file has one colour
-    channel. format: a value of FORMATS. lossless: of WebP. keep: icc_profile, exif (bytes) and dpi, where there are any.
+    channel. format: a value of FORMATS. lossless: of WebP. keep: icc_profile, exif (bytes), dpi, where there are any.
     """
 
     pixels: np.ndarray
@@ -57,12 +57,17 @@ def read_photo(path, max_pixels):
         data = Path(path).read_bytes()
         with Image.open(io.BytesIO(data)) as image:
             format = check(image, max_pixels)
+            layout = str(image.tile)  # of the file's pixels, before anything decodes them
             orientation, exif = read_exif(image)
             keep = {name: image.info[name] for name in ("icc_profile", "dpi") if image.info.get(name)}
             if exif and format != "TIFF":  # there it is mixed with the tags that describe the pixels
                 keep["exif"] = exif
-            deep = format in ("PNG", "TIFF") and ";16" in str(image.tile)
-            array, grey, keep = read_16_bit(data, image, keep) if deep else read_8_bit(image, keep)
+            if format in ("PNG", "TIFF") and ";16" in layout:
+                array, grey = read_16_bit(data, image.mode), image.mode.startswith("I") or "LA;16" in layout
+            else:
+                if image.mode == "CMYK":
+                    image, keep = cmyk_to_rgb(image), {k: v for k, v in keep.items() if k != "icc_profile"}
+                array, grey = read_8_bit(image), image.mode in ("1", "L", "LA")
     except (ValueError, OSError, SyntaxError, EOFError, struct.error, cv2.error) as error:
         reason = "is empty" if Path(path).is_file() and not Path(path).stat().st_size else str(error).splitlines()[0]
         raise ValueError(f"{path}: {reason}") from None
@@ -97,40 +102,34 @@ def read_exif(image):
         return 1, None
 
 
-def read_8_bit(image, keep):
-    """H x W x 1, 2, 3 or 4 uint8 of an opened image (grey, grey and alpha, RGB, RGBA); whether grey; what is kept."""
-    transparent = "transparency" in image.info
-    if image.mode == "CMYK":
-        image, keep = cmyk_to_rgb(image), {name: value for name, value in keep.items() if name != "icc_profile"}
-    elif image.mode in ("1", "L", "LA"):
-        image = image.convert("LA" if transparent or image.mode == "LA" else "L")
-    elif image.mode in ("P", "PA", "RGB", "RGBA", "RGBX", "YCbCr"):
-        image = image.convert("RGBA" if transparent or image.mode in ("PA", "RGBA") else "RGB")
-    else:
-        raise ValueError(f"pixels of the kind {image.mode} are not supported: convert it to 8- or 16-bit grey or RGB")
-    grey = image.mode in ("L", "LA")
-    return np.array(image).reshape(image.height, image.width, -1), grey, keep
-
-
 def cmyk_to_rgb(image):
     """By the file's own colour profile to sRGB; without one, or with a broken one, by the plain formula."""
     profile = image.info.get("icc_profile")
     if profile:
         try:
-            return ImageCms.profileToProfile(image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB")
+            srgb = ImageCms.createProfile("sRGB")
+            return ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB")
         except (ImageCms.PyCMSError, OSError):
             pass
     return image.convert("RGB")
 
 
-def read_16_bit(data, image, keep):
-    """As `read_8_bit`, uint16."""
+def read_8_bit(image):
+    """H x W x 1, 2, 3 or 4 uint8 of an opened image: grey, grey and alpha, RGB, RGBA."""
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr"):
+        raise ValueError(f"pixels of the kind {image.mode} are not supported: convert it to 8- or 16-bit grey or RGB")
+    colours = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    alpha = "A" if "transparency" in image.info or image.mode.endswith("A") else ""
+    return np.array(image.convert(colours + alpha)).reshape(image.height, image.width, -1)
+
+
+def read_16_bit(data, mode):
+    """As `read_8_bit`, uint16; grey and alpha become RGBA. mode: Pillow's."""
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None or array.dtype != np.uint16 or image.mode not in ("I;16", "I;16B", "RGB", "RGBA"):
-        raise ValueError(f"16-bit pixels of the kind {image.mode} cannot be read: convert it to grey, RGB or RGBA")
-    grey = array.ndim == 2 or "LA;16" in str(image.tile)
+    if array is None or array.dtype != np.uint16 or mode not in ("I;16", "I;16B", "RGB", "RGBA"):
+        raise ValueError(f"16-bit pixels of the kind {mode} cannot be read: convert it to grey, RGB or RGBA")
     array = array.reshape(*array.shape[:2], -1)
-    return array[:, :, [2, 1, 0, 3][: array.shape[2]]] if array.shape[2] > 2 else array, grey, keep
+    return array if array.shape[2] == 1 else array[:, :, [2, 1, 0, 3][: array.shape[2]]]
 
 
 def write_photo(path, photo):
@@ -184,12 +183,12 @@ def encode_16_bit_tiff(array, keep):
     """A little-endian TIFF of one compressed strip: grey, RGB, either with alpha."""
     height, width = array.shape[:2]
     channels = array.shape[2] if array.ndim == 3 else 1
-    data = zlib.compress(array.astype("<u2").tobytes(), 6)
-    data += b"\0" * (len(data) % 2)
+    data = zlib.compress(array.astype("<u2").tobytes())
     tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.tagtype[273] = 4  # 32 bits: Pillow adds the place of what lies behind the tags to it
     tags[256], tags[257], tags[258] = width, height, (16,) * channels
     tags[259], tags[262] = 8, 2 if channels > 2 else 1  # deflate; RGB or grey
-    tags[273], tags[277], tags[278], tags[279] = 8, channels, height, len(data)  # the strip: place, channels, rows, size
+    tags[273], tags[277], tags[278], tags[279] = 0, channels, height, len(data)  # the strip
     if "dpi" in keep:
         tags[282], tags[283], tags[296] = *keep["dpi"], 2
     if channels in (2, 4):
@@ -197,8 +196,7 @@ def encode_16_bit_tiff(array, keep):
     if "icc_profile" in keep:
         tags.tagtype[34675] = 7  # bytes
         tags[34675] = keep["icc_profile"]
-    end = 8 + len(data)
-    return struct.pack("<2sHI", b"II", 42, end) + data + tags.tobytes(end)
+    return struct.pack("<2sHI", b"II", 42, 8) + tags.tobytes(8) + data
 
 
 def side_by_side(left, right):

@@ -12,12 +12,11 @@ from torch.nn import functional as F
 from .fusion import CalipFusion, ParametricFusion
 from .mixdehazenet import padded, reflect_extend
 
-
 # Peak memory beyond the image, measured: float32 numbers a pixel for every channel of the first stage.
 WHOLE = 34  # of the network's own forward pass
 MAPS = 1.75  # of the maps that live between the strips, a pixel of the frame
-STRIP = 28  # a pixel of a strip
-HALO = 100  # a column, for the rows that strips share
+STRIP = 48  # a pixel of a strip
+HALO = 60  # a column, for the rows that strips share
 
 CPU_STRIP = 2**24  # bytes of the widest tensor of a strip (4 C1 channels): what is faster than the whole frame on CPUs
 
@@ -44,10 +43,10 @@ def choose_rows(network, hazy, memory):
     fixed = (MAPS * number + 6 * 4 * batch) * height * width + HALO * number * width  # 6: a padded image, the output
     rows = int((memory - fixed) / (STRIP * number * width))
     if rows < 1:
-        needed = (fixed + STRIP * number * width) / 1e9
+        needed, there = (fixed + STRIP * number * width) / 1e9, max(memory, 0) / 1e9
         raise ValueError(
-            f"{width} x {height} pixels need {needed:.1f} GB even in strips of one row, and {max(memory, 0) / 1e9:.1f} GB "
-            "is there: make the image smaller, or give --max-memory more where there is more"
+            f"{width} x {height} pixels need {needed:.2f} GB even in the thinnest strips, and {there:.2f} GB are there: "
+            "allow more memory, or make the image smaller"
         )
     if hazy.device.type == "cpu":
         rows = min(rows, max(CPU_STRIP // (4 * number * width), 1))
@@ -185,7 +184,7 @@ def calip_entrance(network, image, prob, rows):
 
 
 def parametric_entrance(network, image, prob, rows):
-    """ParametricFusion sees every pixel alone; its table is exact to rounding over any range, so also over a strip's."""
+    """ParametricFusion sees every pixel alone; its table is exact to rounding over a strip's range, too."""
 
     def merged(start, stop):
         part = image[:, :, start:stop]
@@ -225,7 +224,7 @@ def convolve(block, x, rows):
 
 
 def fold(block):
-    """norm1, the 1x1 and the dense 5x5 as one 5x5 convolution: exact, as a reflected border commutes with the first two.
+    """norm1, the 1x1 and the dense 5x5 as one 5x5 convolution: exact, as reflection commutes with the first two.
 
     Returns its weight, d x d x 5 x 5, and bias, d.
     """
