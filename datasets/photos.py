@@ -60,7 +60,7 @@ def read_photo(path, max_pixels):
             layout = str(image.tile)  # of the file's pixels, before anything decodes them
             orientation, exif = read_exif(image)
             keep = {name: image.info[name] for name in ("icc_profile", "dpi") if image.info.get(name)}
-            if exif and format != "TIFF":  # there it is mixed with the tags that describe the pixels
+            if exif:
                 keep["exif"] = exif
             if format in ("PNG", "TIFF") and ";16" in layout:
                 array, grey = read_16_bit(data, image.mode), image.mode.startswith("I") or "LA;16" in layout
@@ -91,7 +91,13 @@ def check(image, max_pixels):
 
 
 def read_exif(image):
-    """The orientation, and the EXIF block to be written: the same, said to be upright. (1, None) where it is broken."""
+    """The orientation, and the EXIF block to be written: the same, said to be upright.
+
+    (1, None) where it is broken, and for TIFF: there it is mixed with the tags that describe the pixels, and both
+    libraries put the image upright themselves.
+    """
+    if image.format == "TIFF":
+        return 1, None
     try:
         exif = image.getexif()
         orientation = exif.get(ORIENTATION, 1)

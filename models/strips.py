@@ -45,7 +45,7 @@ def choose_rows(network, hazy, memory):
     if rows < 1:
         needed, there = (fixed + STRIP * number * width) / 1e9, max(memory, 0) / 1e9
         raise ValueError(
-            f"{width} x {height} pixels need {needed:.2f} GB even in the thinnest strips, and {there:.2f} GB are there: "
+            f"{width} x {height} pixels need {needed:.2f} GB in even the thinnest strips, and {there:.2f} GB are free: "
             "allow more memory, or make the image smaller"
         )
     if hazy.device.type == "cpu":

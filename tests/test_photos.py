@@ -1,14 +1,15 @@
 """People's photographs: what is in a file comes back."""
 
 import io
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from datasets.photo_files import find_photos, plan
-from datasets.photos import read_photo, side_by_side, write_photo
+from datasets.photos import Photo, read_photo, side_by_side, write_photo
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 NO_LIMIT = 2**40
@@ -71,13 +72,11 @@ def test_16_bits_come_back_exactly(tmp_path, name, channels):
 
 @pytest.mark.parametrize("mode", ["P", "RGB", "L"])
 def test_a_transparent_colour_becomes_alpha(tmp_path, mode):
-    path = save(tmp_path / "a.png", Image.new("RGB", (30, 20), "white").convert(mode), transparency=_white(mode))
+    image = Image.new("RGB", (30, 20), "white").convert(mode)
+    white = image.getpixel((0, 0))
+    path = save(tmp_path / "a.png", image, transparency=white)
     photo, again = rewrite(path, tmp_path / "out.png")
     assert photo.alpha.max() == 0 == again.alpha.max() and photo.pixels.min() == 255
-
-
-def _white(mode):
-    return {"P": Image.new("RGB", (1, 1), "white").convert("P").getpixel((0, 0)), "RGB": (255, 255, 255), "L": 255}[mode]
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
@@ -100,12 +99,28 @@ def test_every_orientation_is_put_upright_once(tmp_path, name, orientation):
         assert name.endswith("tif") or image.getexif()[271] == "a camera"
 
 
+@pytest.mark.parametrize("orientation", [3, 5, 6])
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_16_bits_are_put_upright_once(tmp_path, monkeypatch, format, orientation):
+    array = noise(20, 30, 3, dtype=np.uint16)
+    exif = Image.Exif()
+    exif[274] = orientation
+    with monkeypatch.context() as patch:  # have the TIFF written with that tag
+        plain = TiffImagePlugin.ImageFileDirectory_v2.tobytes
+        tags = TiffImagePlugin.ImageFileDirectory_v2
+        patch.setattr(tags, "tobytes", lambda self, at=0: self.__setitem__(274, orientation) or plain(self, at))
+        write_photo(tmp_path / "a", Photo(array, format, keep={"exif": exif.tobytes()}))
+    photo, again = rewrite(tmp_path / "a", tmp_path / "out")
+    upright = {3: np.rot90(array, 2), 5: array.swapaxes(0, 1), 6: np.rot90(array, -1)}[orientation]
+    assert np.array_equal(photo.pixels, upright) and np.array_equal(again.pixels, upright)
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "16.png", "16.tif"])
 def test_the_colour_profile_is_kept(tmp_path, name):
     save(tmp_path / name, Image.fromarray(noise(20, 30, 3)), icc_profile=SRGB)
     photo = read_photo(tmp_path / name, NO_LIMIT)
     if name.startswith("16"):
-        photo = type(photo)(**{**vars(photo), "pixels": noise(20, 30, 3, dtype=np.uint16)})
+        photo = replace(photo, pixels=noise(20, 30, 3, dtype=np.uint16))
     write_photo(tmp_path / "out" / name, photo)
     again = read_photo(tmp_path / "out" / name, NO_LIMIT)
     assert again.keep["icc_profile"] == SRGB and again.pixels.dtype == photo.pixels.dtype

@@ -75,7 +75,7 @@ def test_the_strips_height_follows_the_memory_and_too_little_is_refused():
     heights = [choose_rows(network, hazy, gigabytes * 1e9) for gigabytes in (1.05, 1.1, 8)]
     assert 1 <= heights[0] < heights[1] < heights[2] < 4000
     assert choose_rows(network, torch.empty(1, 3, 40, 40), 1e9) == 40
-    with pytest.raises(ValueError, match="3000 x 4000 pixels need .* GB even in the thinnest strips, and 0.50 GB"):
+    with pytest.raises(ValueError, match="3000 x 4000 pixels need .* GB in even the thinnest strips, and 0.50 GB"):
         forward_within(network, hazy, PROB[:1], 5e8)
 
 
