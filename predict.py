@@ -48,10 +48,12 @@ def main(argv=None):
 
     # Photographs, one by one.
     failures = []
-    for (file, _), (target, comparison) in zip(tqdm(photos, unit="image", disable=None), targets, strict=True):
+    for (file, name), (target, comparison) in zip(tqdm(photos, unit="image", disable=None), targets, strict=True):
         try:
             photo = read_photo(file, args.max_pixels)
             prob = find_prob(photo)
+            if text is not None and args.domain == "auto":
+                tqdm.write(f"{name}: {text['classes'][prob.argmax()]}, {prob.max():.3f}", file=sys.stdout)
             hazy = to_tensor(photo.pixels)[None].to(device)
             with autocast(device, args.precision):
                 output = forward_within(network, hazy, prob, free_memory(device, most))
@@ -95,8 +97,13 @@ def load_network(path, text_folder):
         return restore(saved["network"], checkpoint.evaluated_state(saved)), saved["text"]
     if not is_published(saved):
         raise ValueError(f"{path} is neither a checkpoint of this project nor a published one")
-    if text_folder is None:
+    if not any("text_emb." in name for name in saved.get("state_dict", saved)):
         return load_published(saved), None
+    if text_folder is None:
+        raise ValueError(
+            f"{path} is a published MixCLDehazeNet checkpoint, which lacks its text embeddings: "
+            "name a data set's folder that clip_text.py has labelled by --text"
+        )
     domains = load_domains(text_folder)
     if domains is None:
         raise ValueError(f"--text {text_folder} has no domains.npz: run clip_text.py on that data set first")
