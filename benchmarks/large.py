@@ -9,7 +9,6 @@ as ratios; the peak is the largest resident size of the predict.py process.
 """
 
 import argparse
-import os
 import platform
 import statistics
 import subprocess
@@ -37,8 +36,8 @@ def main():
     parser.add_argument("--repeats", type=int, default=3, help="timed passes, each way")
     parser.add_argument("--memory", nargs="*", default=["3840x2160", "7680x4320"], help="WIDTHxHEIGHT to measure")
     args = parser.parse_args()
-    print(f"size {args.size}, fusion {args.fusion}, fp32; torch {torch.__version__}, {platform.machine()} CPU, ", end="")
-    print(f"{torch.get_num_threads()} threads", flush=True)
+    machine = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    print(f"size {args.size}, fusion {args.fusion}, fp32; torch {torch.__version__}, {machine}", flush=True)
     text = torch.nn.functional.normalize(torch.randn(2, 512), dim=1)
     network = build_model(args.size, args.fusion, "concat", text).eval().requires_grad_(False)
     if args.repeats:
@@ -79,12 +78,22 @@ def measure_memory(network, width, height):
         write_image(folder / "photo.png", cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
         command = ["--checkpoint", folder / "n.pt", "--input", folder / "photo.png", "--output", folder / "out"]
         command = [sys.executable, Path(__file__).parent.parent / "predict.py", *command, "--domain", "outdoor"]
+        start, peak = time.perf_counter(), 0
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        start = time.perf_counter()
-        _, status, usage = os.wait4(process.pid, 0)
-        assert status == 0, f"predict.py failed: status {status}"
-        peak = usage.ru_maxrss * (1 if platform.system() == "Darwin" else 1024) / 1e9
-        print(f"{width} x {height}: peak {peak:.2f} GB, {time.perf_counter() - start:.0f} s", flush=True)
+        while process.poll() is None:
+            peak = max(peak, high_water(process.pid))
+            time.sleep(0.1)
+        assert process.returncode == 0, "predict.py failed"
+        print(f"{width} x {height}: peak {peak / 1e9:.2f} GB, {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def high_water(pid):
+    """The largest resident size that a process has had, in bytes, by Linux. (Its rusage begins with its parent's.)"""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from .images import replace_file
 
@@ -59,18 +59,21 @@ def read_photo(path, max_pixels):
             format = check(image, max_pixels)
             layout = str(image.tile)  # of the file's pixels, before anything decodes them
             orientation, exif = read_exif(image)
-            keep = {name: image.info[name] for name in ("icc_profile", "dpi") if image.info.get(name)}
-            if exif:
-                keep["exif"] = exif
+            keep = {"icc_profile": image.info.get("icc_profile"), "dpi": read_dpi(image), "exif": exif}
+            keep = {name: value for name, value in keep.items() if value}
             if format in ("PNG", "TIFF") and ";16" in layout:
                 array, grey = read_16_bit(data, image.mode), image.mode.startswith("I") or "LA;16" in layout
             else:
                 if image.mode == "CMYK":
                     image, keep = cmyk_to_rgb(image), {k: v for k, v in keep.items() if k != "icc_profile"}
                 array, grey = read_8_bit(image), image.mode in ("1", "L", "LA")
-    except (ValueError, OSError, SyntaxError, EOFError, struct.error, cv2.error) as error:
-        reason = "is empty" if Path(path).is_file() and not Path(path).stat().st_size else str(error).splitlines()[0]
-        raise ValueError(f"{path}: {reason}") from None
+    except MemoryError:
+        raise
+    except UnidentifiedImageError:
+        empty = Path(path).stat().st_size == 0
+        raise ValueError(f"{path}: {'the file is empty' if empty else 'this is no image, or a broken one'}") from None
+    except Exception as error:  # a broken file fails in many ways
+        raise ValueError(f"{path}: {first_line(error)}") from None
     array = np.ascontiguousarray(TURNS.get(orientation, lambda x: x)(array))
     pixels = np.ascontiguousarray(array[:, :, :3] if array.shape[2] > 2 else array[:, :, :1].repeat(3, axis=2))
     alpha = array[:, :, -1] if array.shape[2] in (2, 4) else None
@@ -108,6 +111,12 @@ def read_exif(image):
         return 1, None
 
 
+def read_dpi(image):
+    """(across, down), where they make sense."""
+    dpi = image.info.get("dpi", ())
+    return tuple(map(float, dpi)) if len(dpi) == 2 and all(0 < value < 2**16 for value in dpi) else None
+
+
 def cmyk_to_rgb(image):
     """By the file's own colour profile to sRGB; without one, or with a broken one, by the plain formula."""
     profile = image.info.get("icc_profile")
@@ -132,7 +141,9 @@ def read_8_bit(image):
 def read_16_bit(data, mode):
     """As `read_8_bit`, uint16; grey and alpha become RGBA. mode: Pillow's."""
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None or array.dtype != np.uint16 or mode not in ("I;16", "I;16B", "RGB", "RGBA"):
+    if array is None:
+        raise ValueError("the file is broken")
+    if array.dtype != np.uint16 or mode not in ("I;16", "I;16B", "RGB", "RGBA"):
         raise ValueError(f"16-bit pixels of the kind {mode} cannot be read: convert it to grey, RGB or RGBA")
     array = array.reshape(*array.shape[:2], -1)
     return array if array.shape[2] == 1 else array[:, :, [2, 1, 0, 3][: array.shape[2]]]
@@ -149,8 +160,12 @@ def write_photo(path, photo):
     try:
         data = (encode_16_bit if pixels.dtype == np.uint16 else encode_8_bit)(photo, with_alpha(pixels, alpha))
     except (ValueError, OSError, cv2.error) as error:
-        raise ValueError(f"{path} cannot be written as {photo.format}: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"{path} cannot be written as {photo.format}: {first_line(error)}") from None
     replace_file(path, data)
+
+
+def first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def with_alpha(pixels, alpha):

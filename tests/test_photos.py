@@ -150,7 +150,7 @@ def broken(path, how):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        *[("empty", "is empty"), ("text", "cannot identify"), ("truncated", "truncated"), ("animated", "2 images")],
+        *[("empty", "is empty"), ("text", "no image"), ("truncated", "truncated"), ("animated", "2 images")],
         *[("float", "kind F"), ("large", "100 x 100 pixels are more than --max-pixels 5000")],
     ],
 )
