@@ -54,12 +54,7 @@ def main(argv=None):
             prob = find_prob(photo)
             if text is not None and args.domain == "auto":
                 tqdm.write(f"{name}: {text['classes'][prob.argmax()]}, {prob.max():.3f}", file=sys.stdout)
-            hazy = to_tensor(photo.pixels)[None].to(device)
-            with autocast(device, args.precision):
-                output = forward_within(network, hazy, prob, free_memory(device, most))
-            if not output.isfinite().all():
-                raise ValueError("the network's output is not finite: use --precision fp32")
-            dehazed = replace(photo, pixels=to_image(output[0], photo.pixels.dtype))
+            dehazed = replace(photo, pixels=dehaze(network, photo.pixels, prob, device, args.precision, most))
             write_photo(target, dehazed)
             if comparison:
                 write_photo(comparison, side_by_side(photo, dehazed))
@@ -108,6 +103,16 @@ def load_network(path, text_folder):
     if domains is None:
         raise ValueError(f"--text {text_folder} has no domains.npz: run clip_text.py on that data set first")
     return load_published(saved, torch.from_numpy(domains.text)), vars(domains) | {"labels": "hard"}
+
+
+def dehaze(network, pixels, prob, device, precision, most):
+    """H x W x 3, uint8 or uint16, to the same."""
+    hazy = to_tensor(pixels)[None].to(device)
+    with autocast(device, precision):
+        output = forward_within(network, hazy, prob, free_memory(device, most))
+    if not output.isfinite().all():
+        raise ValueError("the network's output is not finite: use --precision fp32")
+    return to_image(output[0], pixels.dtype)
 
 
 def domain_finder(name, text, network, clip_weights, device):
