@@ -43,7 +43,6 @@ def main(argv=None):
 def test(config, device):
     torch.backends.cudnn.allow_tf32 = False
     path = Path(config.checkpoint or Path("checkpoints") / config.run / "best.pt")
-    folder = results_folder(config.run, config.data.test)
 
     # Checkpoint and data: the split's pairs, the domain of each, and the network.
     saved = open_checkpoint(path, config.text)
@@ -59,6 +58,7 @@ def test(config, device):
     loader = DataLoader(samples, batch_sampler=order, num_workers=config.data.workers)
 
     # Scores: one row an image; its picture, if asked for, is written when the network has made it.
+    folder = results_folder(config.run, config.data.test)
     files = [folder / "images" / name for name in image_names(pairs.names)]
 
     def write_images(indices, outputs):
