@@ -34,7 +34,7 @@ def main(argv=None):
     for group in others:
         print()
         if equal(group, base):
-            print(f"{group.name} and {base.name}: no difference, every score is equal")
+            print(f"{group.name} and {base.name}: no difference, every image's scores are equal (to 1e-4 dB)")
             continue
         print(f"{group.name} and {base.name} differ in: {changed_settings(group, base) or 'no setting but the seed'}")
         if args.most:

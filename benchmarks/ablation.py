@@ -3,7 +3,7 @@ wrong domains, and prints the comparison as Markdown.
 
     python benchmarks/ablation.py data.root=data/RESIDE-mini                12 runs of 600 steps, 45 minutes on 2 cores
     python benchmarks/ablation.py --seeds 1,2,3,4,5 data.root=...           more seeds; finished runs are kept
-    python benchmarks/ablation.py --configs none,calip,hard base.yaml ...   other files of configs/ablations
+    python benchmarks/ablation.py --configs calip,hard,add data.root=...    other files of configs/ablations
     python benchmarks/ablation.py data.root=... > ablation.md               the comparison alone, progress on the screen
 
 Every part is a call of train.py, test.py or compare.py, so a stopped ablation goes on where it was when the command is
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("settings", metavar="key=value", nargs="*", help="settings of all runs, such as data.root=...")
-    parser.add_argument("--configs", default="none,parametric,calip,shuffled", help="of configs/ablations, baseline first")
+    parser.add_argument("--configs", default="none,parametric,calip,shuffled", help="the baseline first")
     parser.add_argument("--seeds", default="1,2,3")
     args = parser.parse_args()
     configs, seeds = args.configs.split(","), args.seeds.split(",")

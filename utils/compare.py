@@ -10,7 +10,7 @@ import numpy as np
 from .settings import flatten
 from .statistics import paired_interval
 
-SAME_INPUT = 1e-4  # dB, within which the hazy images' own PSNR must agree: the same pixels, decoded alike
+SAME_PSNR, SAME_SSIM = 1e-4, 1e-5  # within which scores are equal but for rounding, such as that of another batch size
 NOT_COMPARED = ("run", "seed", "device", "checkpoint")  # settings in which the runs of one configuration differ
 
 
@@ -107,7 +107,7 @@ def refuse_different(first, one, folder, other):
         )
     for name, row in one["rows"].items():
         values = row["input_psnr"], other["rows"][name]["input_psnr"]
-        if values[0] != values[1] and not abs(values[0] - values[1]) <= SAME_INPUT:
+        if values[0] != values[1] and not abs(values[0] - values[1]) <= SAME_PSNR:
             raise ValueError(
                 f"{first} and {folder} hold different images of one name: the hazy {name} itself scores "
                 f"{values[0]:.4f} and {values[1]:.4f} dB; score both on one split, with the same image decoder"
@@ -138,7 +138,7 @@ def score_table(groups, images, resamples):
                 mean = signed(ours.mean() - theirs.mean(), digits)
                 line.append(f"{mean} [{signed(low, digits)}, {signed(high, digits)}]")
             change = differences(group, base)[inside]
-            lines.append([*line, f"{(change > 0).sum():,} / {(change < 0).sum():,}"])
+            lines.append([*line, f"{(change > SAME_PSNR).sum():,} / {(change < -SAME_PSNR).sum():,}"])
     return header, lines
 
 
@@ -159,8 +159,11 @@ def differences(group, base):
 
 
 def equal(group, base):
-    """Whether every score of every run is the same."""
-    return np.array_equal(group.psnr, base.psnr) and np.array_equal(group.ssim, base.ssim)
+    """Whether every score of every run is the same, to 1e-4 dB and 1e-5 of SSIM."""
+    same_runs = group.psnr.shape == base.psnr.shape
+    return same_runs and bool(
+        (abs(group.psnr - base.psnr) <= SAME_PSNR).all() and (abs(group.ssim - base.ssim) <= SAME_SSIM).all()
+    )
 
 
 def changed_settings(group, base):
