@@ -53,7 +53,7 @@ def describe(groups, images, resamples):
     if max(runs) > 1:
         lines.append("Behind ±: the standard deviation over the runs.")
     if min(runs) == 1:
-        lines.append("Of a configuration with one run, how much another seed would change is not in the interval.")
+        lines.append("A configuration with one run: what another seed would change is not in its interval.")
     if images.left_out:
         lines.append(f"{images.left_out:,} images with an infinite PSNR in some run are left out.")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,8 @@ def read_run(folder):
             rows = {row["name"]: row for row in csv.DictReader(file)}
         for row in rows.values():
             row |= {metric: float(row[metric]) for metric in ("psnr", "ssim", "input_psnr", "input_ssim")}
+            if math.isnan(row["psnr"]):
+                raise ValueError(f"the PSNR of {row['name']} is no number")
         settings = {**(metrics["trained_with"] or {}), "test": metrics["settings"]["test"]}
         return {"protocol": metrics["protocol"], "settings": dict(flatten(settings)), "rows": rows}
     except FileNotFoundError as error:
