@@ -89,6 +89,8 @@ def test(config, device):
     write_report(folder, metrics, rows, pictures)
     for note in metrics["notes"]:
         print(f"note: {note}")
+    if not config.test.images and (folder / "images").exists():
+        print(f"note: {folder / 'images'} is of an earlier test")
     print(score_table(metrics))
     print(f"results: {folder}")
 
