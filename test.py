@@ -45,7 +45,7 @@ def test(config, device):
     path = Path(config.checkpoint or Path("checkpoints") / config.run / "best.pt")
 
     # Checkpoint and data: the split's pairs, the domain of each, and the network.
-    saved = open_checkpoint(path, config.text)
+    saved, sha256 = open_checkpoint(path, config.text), checkpoint.sha256(path)
     pairs = Pairs(config.data.folder, config.data.test, config.data.max_pixels)
     labels, prob, text = open_text(config, pairs, saved)
     if saved["settings"]:
@@ -76,7 +76,7 @@ def test(config, device):
 
     # Results: for programs, for spreadsheets, for people, for the terminal.
     metrics = summarise(rows) | {
-        "checkpoint": {"path": str(path), "sha256": checkpoint.sha256(path), "step": saved["step"]},
+        "checkpoint": {"path": str(path), "sha256": sha256, "step": saved["step"]},
         "notes": notes(config.test, saved),
         "settings": to_plain(config),
         "trained_with": saved["settings"],
@@ -138,7 +138,8 @@ def notes(settings, saved):
     if trained is None:
         found.append("a published checkpoint")
     if text and text["encoder"] == STAND_IN:
-        found.append("the text features are stand-ins (fixed vectors and known labels), not CLIP's")
+        how = "trained" if trained else "tested"
+        found.append(f"{how} on stand-in text features (fixed vectors and known labels), not CLIP's")
     if text and trained and trained["text"]["shuffle"]:
         found.append("trained with shuffled domains: each image was given another, random image's")
     if trained and trained["data"]["val"] == "test-crop":
