@@ -42,7 +42,7 @@ class Text:
     beta2: float = 0.5  # weight of CALIP's logits of image-refined text
     beta3: float = 0.05  # weight of CALIP's logits of text-refined image
     labels: str = "soft"  # soft: the network sees the probabilities; hard: one-hot of the most likely class (published)
-    shuffle: bool = False  # ablation: every image gets another, random image's probabilities
+    shuffle: bool = False  # ablation: every training image gets another, random image's probabilities
     batch: int = 64  # images a batch of the encoder
     accept: bool = False  # train on text features that were made with other settings than these
 
@@ -83,6 +83,7 @@ class Test:
     batch: int = 4  # images of equal size a forward pass
     precision: str = "fp32"  # fp32, bf16, fp16
     self_ensemble: bool = False  # mean over the 8 flips and turns of the image
+    domain: str = "right"  # right: the labels'; wrong (ablation): each class's probability goes to the next class
     images: bool = False  # write the dehazed images to results/<run>-<split>/images
 
 
@@ -109,6 +110,7 @@ CHOICES = {
     "text.labels": ("soft", "hard"),
     "train.precision": ("fp32", "bf16", "fp16"),
     "test.precision": ("fp32", "bf16", "fp16"),
+    "test.domain": ("right", "wrong"),
 }
 
 # dotted key -> smallest and largest value
