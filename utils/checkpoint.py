@@ -28,7 +28,9 @@ def save(path, checkpoint, previous=None):
             path.replace(previous)
         aside.replace(path)
     except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-        raise OSError(f"{path} cannot be written: {reason(error)}; what was saved before is kept") from None
+        raise OSError(
+            f"{path} cannot be written ({reason(error)}), what was saved before is kept: make room, then run again"
+        ) from None
     finally:
         aside.unlink(missing_ok=True)
 
