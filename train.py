@@ -8,7 +8,6 @@
 Run the same command again to resume: checkpoints/<run>/last.pt holds everything.
 """
 
-import copy
 import hashlib
 import math
 import sys
@@ -29,7 +28,7 @@ from utils import checkpoint, distributed
 from utils.averaging import averaged
 from utils.clock import Clock
 from utils.config import load_config, to_yaml
-from utils.cost import bytes_for_backward, multiply_adds
+from utils.cost import by_pixels, bytes_for_backward, multiply_adds
 from utils.entry import config_parser, run
 from utils.evaluate import autocast, evaluate, mean_scores
 from utils.losses import contrastive_loss
@@ -320,40 +319,37 @@ def comparison(network, samples, device, num=3, crop=256):
 
 def describe_cost(network, config, num_pairs):
     """Parameters, multiply-adds, steps, epochs and memory, as lines of text."""
-    settings, num_classes = config.train, len(config.text.classes)
+    settings, pixels = config.train, config.train.crop**2
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    macs = multiply_adds(copy.deepcopy(network), settings.crop, settings.crop, num_classes)
     epochs = settings.steps * settings.batch / num_pairs
-    fixed, a_pixel = training_memory(network, config)
     share = settings.batch // (distributed.world_size() * settings.accumulate)
-    activations = a_pixel * share * settings.crop**2
+    prob = torch.full((1, len(config.text.classes)), 1 / len(config.text.classes))
+    term = config.loss.contrastive and contrastive_loss(config.loss.backbone, None, config.loss.published_features)
+    weights = [*network.parameters(), *(term.parameters() if term else ())]
+
+    def macs(side):
+        return multiply_adds(lambda: network(torch.rand(1, 3, side, side), prob))
+
+    def activations(side):
+        hazy, clear = torch.rand(2, 1, 3, side, side)
+
+        def loss():
+            with autocast(torch.device("cpu"), settings.precision):
+                output = network.train()(hazy, prob).float()
+                return l1_loss(output, clear) + (term(output, clear, hazy) if term else 0)
+
+        return bytes_for_backward(loss, weights)
+
+    fixed_macs, macs_a_pixel = by_pixels(macs)
+    fixed, a_pixel = by_pixels(activations)
+    fixed += 4 * (parameters * (4 if settings.ema else 3) + sum(weight.numel() for weight in weights))
     return (
         f"parameters     {parameters:,}\n"
-        f"multiply-adds  {macs / 1e9:.2f} G an image of {settings.crop} x {settings.crop}, forward\n"
+        f"multiply-adds  {(fixed_macs + macs_a_pixel * pixels) / 1e9:.2f} G an image of crop {settings.crop}, forward\n"
         f"steps          {settings.steps:,} of batch {settings.batch}: {epochs:,.1f} epochs of {num_pairs:,} pairs\n"
-        f"memory         {(fixed + activations) / 1e9:.2f} GB a process and workspace: {activations / 1e9:.2f} GB of "
-        f"activations for {share} images at a time, {fixed / 1e9:.2f} GB of weights, gradients and optimiser"
+        f"memory         at least {(fixed + a_pixel * share * pixels) / 1e9:.1f} GB a process: {fixed / 1e9:.2f} GB of "
+        f"weights, gradients, optimiser, and {a_pixel * pixels / 1e9:.2f} GB an image for the backward pass"
     )
-
-
-def training_memory(network, config, side=64):
-    """Bytes that do not depend on the batch, and bytes a pixel of it, measured on a small image on the CPU."""
-    weights = list(network.parameters())
-    fixed = sum(weight.nbytes for weight in weights) * (5 if config.train.ema else 4)  # gradient, two moments, average
-    term = None
-    if config.loss.contrastive:
-        term = contrastive_loss(config.loss.backbone, None, config.loss.published_features)
-        weights += term.parameters()
-        fixed += sum(weight.nbytes for weight in term.parameters())
-    hazy, clear = torch.rand(2, 1, 3, side, side)
-    prob = torch.full((1, len(config.text.classes)), 1 / len(config.text.classes))
-
-    def forward():
-        with autocast(torch.device("cpu"), config.train.precision):
-            output = network.train()(hazy, prob).float()
-            return l1_loss(output, clear) + (term(output, clear, hazy) if term else 0)
-
-    return fixed, bytes_for_backward(forward, weights) / side**2
 
 
 if __name__ == "__main__":

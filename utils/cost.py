@@ -4,16 +4,17 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def multiply_adds(network, height, width, num_classes=2):
-    """Multiply-adds of one image's forward pass, as torch counts them in convolutions and matrix products.
+def by_pixels(cost, small=64, large=128):
+    """(fixed, a_pixel) of a cost that is fixed + a_pixel * side^2, from cost(side) of two small square images."""
+    a_pixel = (cost(large) - cost(small)) / (large**2 - small**2)
+    return cost(small) - a_pixel * small**2, a_pixel
 
-    The network is moved to the meta device: give a copy.
-    """
-    network = network.to("meta").eval()
-    hazy, prob = torch.empty(1, 3, height, width, device="meta"), torch.empty(1, num_classes, device="meta")
+
+def multiply_adds(forward):
+    """Multiply-adds of forward(), as torch counts them in convolutions and matrix products."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(hazy, prob)
-    return counter.get_total_flops() // 2
+        forward()
+    return counter.get_total_flops() / 2
 
 
 def bytes_for_backward(forward, weights):
