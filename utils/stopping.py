@@ -2,6 +2,9 @@
 
 import math
 import signal
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignal:
@@ -9,28 +12,41 @@ class StopSignal:
 
     def __init__(self):
         self.heard = False
-        signal.signal(signal.SIGTERM, self.hear)
-        signal.signal(signal.SIGINT, self.hear)
+        for number in SIGNALS:
+            signal.signal(number, self.hear)
 
     def hear(self, number, frame):
         self.heard = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def until_heard(self, items):
-        """The items, cut short by the signal."""
-        for item in items:
+    def until_heard(self, loader):
+        """The batches of a loader, cut short by the signal."""
+        with signals_held():
+            batches = iter(loader)
+        for batch in batches:
             if self.heard:
                 return
-            yield item
+            yield batch
 
 
-def ignore_in_worker(worker):
-    """Leave signals to the main process, as schedulers and terminals send them to every process of a run.
+@contextmanager
+def signals_held():
+    """Signals wait until the end; processes that are started inside are born so and let them in by `settle_worker`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
-    A data loading process ends by itself when the main process ends it or is gone.
+
+def settle_worker(worker):
+    """Make a data loading process outlive the signals that schedulers and terminals send to every process of a run.
+
+    The main process still needs it to finish its step, and ends it by other means; the alarm is for one that is stuck.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(300))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def refuse_non_finite(values, step, names):
