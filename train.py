@@ -34,7 +34,7 @@ from utils.evaluate import autocast, evaluate, mean_scores
 from utils.losses import contrastive_loss
 from utils.run_folder import RunFolder
 from utils.settings import to_plain
-from utils.stopping import StopSignal, refuse_non_finite, settle_worker, signals_held
+from utils.stopping import StopSignal, refuse_non_finite, signals_held
 from utils.sync_batchnorm import synchronise
 
 
@@ -125,10 +125,8 @@ def train(config, device, dry_run):
         len(pairs), settings.batch, config.seed, step, settings.steps, rank, world, settings.accumulate
     )
     val_order = same_size_batches(val_samples.sizes, config.test.batch, rank, world)
-    loading = {
-        **{"num_workers": config.data.workers, "worker_init_fn": settle_worker},
-        **{"pin_memory": device.type == "cuda", "generator": torch.Generator()},  # torch's own generator is left alone
-    }
+    loading = {"num_workers": config.data.workers, "pin_memory": device.type == "cuda"}
+    loading["generator"] = torch.Generator()  # so that torch's own, whose state is saved, is left alone
     with signals_held():
         batches = iter(DataLoader(samples, batch_sampler=order, **loading))
     val_batches = DataLoader(val_samples, batch_sampler=val_order, **loading)

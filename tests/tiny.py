@@ -50,7 +50,7 @@ def command(*overrides, processes=1, script="train.py"):
 
 @contextmanager
 def started(folder, *overrides, **options):
-    """A training as a process in a session of its own, which is killed with all that it started at the end."""
+    """A training as a process in a session of its own, which is ended with all that it started at the end."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     line = command(*overrides, **options)
@@ -58,11 +58,11 @@ def started(folder, *overrides, **options):
     try:
         yield process
     finally:
+        process.terminate()  # torchrun ends those that it started, which are in sessions of their own
         try:
+            process.communicate(timeout=40)
+        except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.communicate()
 
 
 def run(folder, *overrides, **options):

@@ -1,6 +1,8 @@
 """Stopping a run in good order: by signal, and by a loss that is no number."""
 
+import atexit
 import math
+import multiprocessing
 import signal
 from contextlib import contextmanager
 
@@ -12,6 +14,7 @@ class StopSignal:
 
     def __init__(self):
         self.heard = False
+        atexit.register(kill_workers)
         for number in SIGNALS:
             signal.signal(number, self.hear)
 
@@ -31,7 +34,11 @@ class StopSignal:
 
 @contextmanager
 def signals_held():
-    """Signals wait until the end; processes that are started inside are born so and let them in by `settle_worker`."""
+    """Signals wait until the end; processes that are started inside never hear them.
+
+    Schedulers and terminals send signals to every process of a run, but the main process still needs those that load
+    data to finish its step; it ends them by other means.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -39,14 +46,11 @@ def signals_held():
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def settle_worker(worker):
-    """Make a data loading process outlive the signals that schedulers and terminals send to every process of a run.
-
-    The main process still needs it to finish its step, and ends it by other means; the alarm is for one that is stuck.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(300))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+def kill_workers():
+    """Kill the processes that load data, which do not hear SIGTERM: at exit, whatever its reason."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loader's handler would report their end as an error
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 def refuse_non_finite(values, step, names):
