@@ -12,14 +12,13 @@ waits for. No map wider than a stage's channels exists as a whole; a block needs
 the whole map, and the three depthwise convolutions are one kernel.
 """
 
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from .depthwise import DILATION, PADDING, depthwise, reflect_pad
 from .fusion import CalipFusion, tilted_mean
-from .mixdehazenet import padded, reflect_extend
+from .mixdehazenet import check_prob, padded, reflect_extend
 
 STRIP_BYTES = 2**21  # of a strip's widest intermediate
 
@@ -106,7 +105,7 @@ class Block(nn.Module):
         self.local = conv(torch.einsum("omhw,mi->oihw", weight, pointwise[0][:, :, 0, 0]), bias, dtype)
         kernels = (block.depthwise7, block.depthwise5, block.depthwise3)
         self.kernels = nn.ModuleList(fixed(layer, dtype) for layer in kernels)
-        self.mlp1 = Mlp(fixed(block.mlp1[0], dtype), fixed(block.mlp1[2], dtype))
+        self.mlp1 = mlp(block.mlp1, dtype)
 
         scale, shift = affine(block.norm2)
         self.register_buffer("scale", scale[:, None, None].to(dtype))
@@ -114,10 +113,10 @@ class Block(nn.Module):
         self.value = conv(*fold_input(block.value[0], scale, shift), dtype)
         self.value3 = fixed(block.value[1], dtype)
         pixel = conv(*fold_input(block.pixel_attention[0], scale, shift), dtype)
-        self.pixel = Mlp(pixel, fixed(block.pixel_attention[2], dtype))
+        self.pixel = with_gelu(pixel, fixed(block.pixel_attention[2], dtype))
         self.gate = fixed(block.gate, dtype)
-        self.channel = Mlp(fixed(block.channel_attention[0], dtype), fixed(block.channel_attention[2], dtype))
-        self.mlp2 = Mlp(fixed(block.mlp2[0], dtype), fixed(block.mlp2[2], dtype))
+        self.channel = mlp(block.channel_attention, dtype)
+        self.mlp2 = mlp(block.mlp2, dtype)
 
     def forward(self, x, spare):
         """x, and a map of its size to overwrite; returns the result and a map of that size that is free again."""
@@ -150,15 +149,38 @@ class Block(nn.Module):
         return torch.cat(outputs, dim=1)
 
 
-class Mlp(nn.Module):
-    """1x1, GELU, 1x1."""
+class Conv(nn.Conv2d):
+    """A convolution that pads nothing, followed by GELU where `gelu` is set."""
 
-    def __init__(self, first, second):
-        super().__init__()
-        self.first, self.second = first, second
+    gelu = False
 
     def forward(self, x):
-        return self.second(torch.ops.aten.gelu_(self.first(x)))
+        if in_one_pass(x):
+            activation = "gelu" if self.gelu else "none"
+            steps = (0, 0), self.stride, self.dilation, self.groups
+            return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *steps, activation, [], "none")
+        y = super().forward(x)
+        return F.gelu(y) if self.gelu else y
+
+
+def in_one_pass(x):
+    """Whether oneDNN's convolution with GELU, torch.compile's own on CPUs, can be called for such a map."""
+    if x.device.type != "cpu" or not torch.backends.mkldnn.is_available() or torch.compiler.is_compiling():
+        return False
+    if x.dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return x.dtype == torch.float32
+
+
+def mlp(layers, dtype):
+    """1x1, GELU, 1x1."""
+    first, _, second = layers
+    return with_gelu(fixed(first, dtype), fixed(second, dtype))
+
+
+def with_gelu(first, second):
+    first.gelu = True
+    return nn.Sequential(first, second)
 
 
 # ---- strips ----
@@ -212,9 +234,7 @@ def fixed(layer, dtype):
 def conv(weight, bias, dtype, stride=1, dilation=1, groups=1):
     """A convolution without padding, of given weights."""
     outputs, inputs, *kernel = weight.shape
-    layer = nn.Conv2d(
-        inputs * groups, outputs, kernel, stride, 0, dilation, groups, bias is not None, dtype=torch.double
-    )
+    layer = Conv(inputs * groups, outputs, kernel, stride, 0, dilation, groups, bias is not None, dtype=torch.double)
     layer.weight.copy_(weight)
     if bias is not None:
         layer.bias.copy_(bias)
@@ -248,9 +268,10 @@ class Entrance(nn.Module):
         self.dtype = dtype
         weight, bias = network.patch_embed.weight.double(), network.patch_embed.bias.double()
         fusion, own = network.fusion, weight[:, :3]
-        self.maps = None
+        self.maps, self.num_classes = None, 0
         if fusion is not None:
             extra = weight[:, 3:] if network.merge == "concat" else own  # of the fusion's channels
+            self.num_classes = len(network.text)
             kind = CalipMaps if isinstance(fusion, CalipFusion) else ParametricMaps
             self.maps = kind(fusion, network.text, extra, dtype)
             own, bias = torch.cat([own, self.maps.weight], dim=1), bias + self.maps.bias
@@ -261,6 +282,7 @@ class Entrance(nn.Module):
         """B x 3 x H x W and B x K to B x C1 x H x W."""
         bias = self.bias
         if self.maps is not None:
+            check_prob(prob, len(image), self.num_classes)
             maps, more = self.maps(image, prob.to(image.dtype))
             image, bias = torch.cat([image, maps], dim=1), bias + more
         bias = bias[..., None, None]
