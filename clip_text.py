@@ -40,7 +40,7 @@ from models.clip_weights import identify
 from utils.config import load_config
 from utils.distributed import pick_device
 from utils.entry import config_parser, run
-from utils.stopping import ignore_in_worker
+from utils.stopping import signals_held
 
 LEAST_CERTAIN = 5  # images named in the summary
 AHEAD = 64  # preprocessed images that may wait for the encoder
@@ -124,10 +124,10 @@ def encode(folder, names, stamps, zero_shot, journal, config):
         images,
         batch_size=None,  # one at a time, so that few are in memory
         num_workers=workers,
-        worker_init_fn=ignore_in_worker,
         prefetch_factor=max(AHEAD // workers, 1) if workers else None,
     )
-    samples, broken = iter(loader), []
+    with signals_held():
+        samples, broken = iter(loader), []
     bar = tqdm(total=len(names), desc=str(folder), unit="image", disable=None)
     for start in range(0, len(names), config.text.batch):
         batch = {}
