@@ -24,6 +24,7 @@ from datasets.domains import STAND_IN, open_domains, prob_of
 from datasets.order import TrainingOrder, same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs, Subset, TrainingSamples, hold_out
 from models import build_model, describe, is_published, load_published, restore, start_from
+from models.clip_weights import identify
 from utils import checkpoint, distributed
 from utils.averaging import averaged
 from utils.clock import Clock
@@ -256,7 +257,7 @@ def open_text(config, pairs):
     """The Domains of the pairs' split, and the pairs' N x K probabilities; a network without fusion needs neither."""
     if config.model.fusion == "none":
         return None, torch.zeros(len(pairs), 1).numpy()
-    domains = open_domains(pairs.folder, config.text)
+    domains = open_domains(pairs.folder, config.text, identify(config.text.weights))
     return domains, prob_of(domains, pairs.names, config.text.labels, config.seed if config.text.shuffle else None)
 
 
@@ -268,7 +269,9 @@ def text_facts(config, domains):
     """What a checkpoint says of its text features."""
     if domains is None:
         return None
-    facts = {name: getattr(domains, name) for name in ("encoder", "weights", "zero_shot")}
+    facts = {
+        name: getattr(domains, name) for name in ("encoder", "weights", "source", "zero_shot", "beta2", "beta3")
+    }
     return {**facts, "classes": list(domains.classes), "prompts": list(domains.prompts), "labels": config.text.labels}
 
 
