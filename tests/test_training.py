@@ -25,9 +25,9 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("train.precision=bf16", "train.accumulate=2", "train.clip=1", "train.ema=0"),
-        ("train.precision=fp16", "model.fusion=parametric", "data.rotate=true", "data.edge_decay=0.5"),
-        ("model.fusion=none", "train.warmup=2"),
+        ("train.precision=bf16", "train.accumulate=2", "train.clip=1", "train.ema=0", "train.recompute=true"),
+        ("model.fusion=parametric", "data.rotate=true", "data.edge_decay=0.5"),
+        ("train.precision=fp16", "train.batch=2", "model.fusion=none", "train.warmup=2"),
         ("model.merge=add", "text.shuffle=true"),
     ],
 )
