@@ -25,6 +25,7 @@ from datasets.order import TrainingOrder, same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs, Subset, TrainingSamples, hold_out
 from models import build_model, describe, is_published, load_published, restore, start_from
 from models.clip_weights import identify
+from models.training import training_form
 from utils import checkpoint, distributed
 from utils.averaging import averaged
 from utils.clock import Clock
@@ -82,7 +83,8 @@ def train(config, device, dry_run):
     saved = on_main(lambda: folder.open(data))
 
     # Model: fresh, or from the weights of model.init; a resumed run needs neither.
-    network = on_main(lambda: build_network(config, domains, start=not saved)).to(device)
+    network = on_main(lambda: build_network(config, domains, start=not saved))
+    network = training_form(network, settings.recompute).to(device)
     terms = {"l1": (1.0, lambda output, clear, hazy: l1_loss(output, clear))}
     if config.loss.contrastive:
         loss = config.loss
@@ -343,6 +345,7 @@ def describe_cost(network, config, num_pairs):
         return bytes_for_backward(loss, weights)
 
     fixed_macs, macs_a_pixel = by_pixels(macs)
+    network = training_form(network, settings.recompute)
     fixed, a_pixel = by_pixels(activations)
     fixed += 4 * (parameters * (4 if settings.ema else 3) + sum(weight.numel() for weight in weights))
     return (
