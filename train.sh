@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main job in one command: set up, label, train, test.
 #
-#   ./train.sh                                            the demo: generated scenes, about 5 minutes on a CPU
+#   ./train.sh                                            the demo: generated scenes, a few minutes on a CPU
 #   ./train.sh configs/reside6k_s.yaml                    the real job, on data/RESIDE-6K
 #   ./train.sh configs/reside6k_s.yaml train.batch=8 run=mine
 #   NPROC=4 ./train.sh configs/reside6k_s.yaml            four GPUs
@@ -11,22 +11,43 @@ set -eu
 root=$(cd "$(dirname "$0")" && pwd)
 case "${1:-}" in
   -h | --help) sed -n '2,/^set -eu/{/^set -eu/!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
-  *=*) config=$root/configs/demo.yaml ;;
-  "") config=$root/configs/demo.yaml ;;
+  "" | *=*) config=$root/configs/demo.yaml ;;
   *) config=$1; shift ;;
 esac
 
 . "$root/utils/setup.sh"
 setup
 
-stopped=0
-trap 'stopped=1' INT TERM
-"$python" "$root/clip_text.py" "$config" "$@"
-[ $stopped = 0 ] || exit 0
+# A signal is passed on to the running script, which saves what it has; the scripts after it are not begun.
+stopped=
+child=
+stop() {
+  stopped=yes
+  [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true
+}
+trap stop INT TERM
+
+run() {
+  [ -z "$stopped" ] || exit 0
+  local code=0
+  "$python" "$@" &
+  child=$!
+  wait "$child" || code=$?
+  while kill -0 "$child" 2>/dev/null; do  # a signal ends the wait, not the child
+    code=0
+    wait "$child" || code=$?
+  done
+  if [ -n "$stopped" ]; then
+    echo "stopped: run the same command again to go on"
+    exit 0
+  fi
+  [ "$code" = 0 ] || exit "$code"
+}
+
+run "$root/clip_text.py" "$config" "$@"
 if [ "${NPROC:-1}" -gt 1 ]; then
-  "$python" -m torch.distributed.run --standalone --nproc-per-node "$NPROC" "$root/train.py" "$config" "$@"
+  run -m torch.distributed.run --standalone --nproc-per-node "$NPROC" "$root/train.py" "$config" "$@"
 else
-  "$python" "$root/train.py" "$config" "$@"
+  run "$root/train.py" "$config" "$@"
 fi
-[ $stopped = 0 ] || exit 0
-"$python" "$root/test.py" "$config" "$@"
+run "$root/test.py" "$config" "$@"

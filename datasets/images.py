@@ -1,6 +1,10 @@
 """Image files: the one place where channel order and value range change."""
 
+import logging
 import os
+import struct
+import threading
+import warnings
 from pathlib import Path
 
 import cv2
@@ -11,6 +15,41 @@ from PIL import Image, UnidentifiedImageError
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 cv2.setNumThreads(0)  # images are decoded in parallel by processes
+
+# Pillow reads headers only. Its own limit of pixels would come before data.max_pixels, and what it says of odd headers
+# is said in the error where it matters.
+Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+
+class Silence:
+    """A context in which codecs cannot write to standard error, as some do by themselves; what is wrong is raised.
+
+    Threads may be in it together.
+    """
+
+    def __init__(self):
+        self.lock, self.inside = threading.Lock(), 0
+
+    def __enter__(self):
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.error = os.dup(2)
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, 2)
+                os.close(null)
+
+    def __exit__(self, *_):
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                os.dup2(self.error, 2)
+                os.close(self.error)
+
+
+SILENCE = Silence()
 
 
 def is_image(path):
@@ -24,9 +63,12 @@ def read_image(path):
     """
     try:
         data = np.frombuffer(Path(path).read_bytes(), np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
-    except (OSError, cv2.error) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+        with SILENCE:
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except cv2.error:
+        image = None
     if image is None or image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{path} cannot be decoded: replace it, or remove it from the data set")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -34,14 +76,19 @@ def read_image(path):
 
 def write_image(path, image):
     """Write H x W x 3 RGB, uint8 or uint16; the file is written aside and moved into place."""
+    done, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ValueError(f"{path} cannot be written: {Path(path).suffix} does not hold {image.dtype} images")
+    replace_file(path, data.tobytes())
+
+
+def replace_file(path, data):
+    """Write bytes aside and move them into place; folders are made as needed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise ValueError(f"{path} cannot be written: {path.suffix} does not hold {image.dtype} images")
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        aside.write_bytes(data.tobytes())
+        aside.write_bytes(data)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
@@ -55,13 +102,34 @@ def image_size(path, max_pixels):
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(274, 1) >= 5  # EXIF orientation: the sides are exchanged
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            turned = width != height and orientation(path, image) >= 5  # the sides are exchanged
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, TypeError, struct.error) as error:
         reason = "is empty" if path.is_file() and path.stat().st_size == 0 else f"is no readable image ({error})"
         raise ValueError(f"{path} {reason}") from None
     if width * height > max_pixels:
         raise ValueError(f"{path} has {width} x {height} pixels, more than data.max_pixels={max_pixels}")
     return (width, height) if turned else (height, width)
+
+
+def orientation(path, image):
+    """EXIF's orientation of an opened image, as OpenCV sees it; 1 where there is none."""
+    if image.format == "TIFF":  # Pillow's size is turned already
+        return 1
+    exif = Image.Exif()
+    exif.load(png_exif(path) if image.format == "PNG" else image.info.get("exif"))
+    return exif.get(274, 1)
+
+
+def png_exif(path):
+    """The EXIF data of a PNG file, which may come after the pixels; Pillow would decode those to get there."""
+    with open(path, "rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length = int.from_bytes(head[:4], "big")
+            if head[4:] == b"eXIf":
+                return file.read(length)
+            file.seek(length + 4, os.SEEK_CUR)
+    return b""
 
 
 def to_tensor(image):

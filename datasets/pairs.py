@@ -35,6 +35,17 @@ class Pairs:
     def __len__(self):
         return len(self.names)
 
+    def read(self, index):
+        """The hazy and the clear image, H x W x 3 of one size.
+
+        Raises ValueError when they cannot be read, or have not the size that was read from their headers.
+        """
+        images = [read_image(path) for path in (self.hazy[index], self.clear[index])]
+        for image, path in zip(images, (self.hazy[index], self.clear[index]), strict=True):
+            if image.shape[:2] != tuple(self.sizes[index]):
+                raise ValueError(f"{path} has not the size that its header says, or has changed: replace it")
+        return images
+
 
 class TrainingSamples(Dataset):
     """Augmented crops of pairs, fetched by (image, position): the same position always gives the same sample."""
@@ -48,8 +59,7 @@ class TrainingSamples(Dataset):
         """Returns hazy and clear (3 x crop x crop in [-1, 1]), prob (K) and name."""
         index, position = sample
         rng = np.random.default_rng((self.seed, 2, position))
-        images = [read_image(self.pairs.hazy[index]), read_image(self.pairs.clear[index])]
-        hazy, clear = augment(images, rng, self.crop, self.edge_decay, self.flip, self.rotate)
+        hazy, clear = augment(self.pairs.read(index), rng, self.crop, self.edge_decay, self.flip, self.rotate)
         return {
             "hazy": to_tensor(hazy),
             "clear": to_tensor(clear),
@@ -72,7 +82,7 @@ class EvaluationSamples(Dataset):
 
     def __getitem__(self, index):
         """Returns hazy and clear (3 x H x W in [-1, 1]), prob (K) and index."""
-        images = [read_image(self.pairs.hazy[index]), read_image(self.pairs.clear[index])]
+        images = self.pairs.read(index)
         if self.crop:
             images = [centre_crop(image, self.crop) for image in images]
         return {
@@ -83,16 +93,13 @@ class EvaluationSamples(Dataset):
         }
 
 
-class Subset:
+class Subset(Pairs):
     """Some pairs of a `Pairs`, by index."""
 
     def __init__(self, pairs, indices):
         self.folder = pairs.folder
         for name in ("names", "hazy", "clear", "sizes"):
             setattr(self, name, [getattr(pairs, name)[i] for i in indices])
-
-    def __len__(self):
-        return len(self.names)
 
 
 def list_images(folder, side):
@@ -103,6 +110,9 @@ def list_images(folder, side):
     found = sorted(entry for entry in path.iterdir() if is_image(entry))
     if not found:
         raise ValueError(f"no images in {path}: {LAYOUT}")
+    nameless = [entry for entry in found if entry.name.encode(errors="ignore").decode() != entry.name]
+    if nameless:
+        raise ValueError(f"{nameless[0]} has a name that is no valid text: rename it")
     return found
 
 

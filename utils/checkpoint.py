@@ -1,14 +1,26 @@
 """Checkpoint files: tensors and plain Python only, written aside and moved into place, loaded without running code."""
 
 import hashlib
+import io
 import os
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
 import torch
 
+from .config import from_plain
+from .settings import to_plain
+
 FORMAT = 1
+NUMBERS = {torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8}
+NUMBERS |= {torch.int16, torch.int32, torch.int64}
+
+# What every checkpoint of this project has, and what each is.
+PARTS = {"step": int, "network": dict, "ema": (dict, type(None)), "settings": dict, "text": (dict, type(None))}
+NETWORK_PARTS = {"size": str, "fusion": str, "merge": str, "state": dict}
+TEXT_PARTS = {"encoder": str, "classes": list}
 
 
 def save(path, checkpoint, previous=None):
@@ -19,16 +31,20 @@ def save(path, checkpoint, previous=None):
     """
     path = Path(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, **checkpoint}, content)
     try:
         with open(aside, "wb") as file:
-            torch.save({"format": FORMAT, **checkpoint}, file)
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         if previous is not None and path.exists():
             path.replace(previous)
         aside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-        raise OSError(f"{path} cannot be written: {reason(error)}; what was saved before is kept") from None
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written ({reason(error)}), what was saved before is kept: make room, then run again"
+        ) from None
     finally:
         aside.unlink(missing_ok=True)
 
@@ -36,25 +52,74 @@ def save(path, checkpoint, previous=None):
 def load(path):
     """Read any checkpoint file safely onto the CPU; nothing in it can run code.
 
-    Raises ValueError naming the file when it is missing, broken, or holds more than tensors and plain Python.
+    Raises ValueError naming the file when it is missing, broken, or holds more than tensors and plain Python; for a
+    checkpoint of this project, also when a part of it is missing. Its settings come with the defaults of newer ones.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"checkpoint {path} does not exist")
     try:
         if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                unpacked = sum(entry.file_size for entry in archive.infolist())
-            if unpacked > 2 * path.stat().st_size + 2**20:  # torch stores without compression: anything else is a bomb
-                raise ValueError("it unpacks to far more than its size")
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            refuse_damage(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that are then refused
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        refuse_odd_tensors(checkpoint)
     except pickle.UnpicklingError:
         raise ValueError(f"checkpoint {path} is broken or holds more than tensors and plain Python") from None
     except Exception as error:  # a broken archive fails in many ways: zip, pickle, unicode and type errors
         raise ValueError(f"checkpoint {path} cannot be read: {reason(error)}") from None
     if not isinstance(checkpoint, dict):
         raise ValueError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not a checkpoint")
+    if is_ours(checkpoint):
+        try:
+            refuse_missing(checkpoint)
+            checkpoint["settings"] = to_plain(from_plain(checkpoint["settings"]))
+        except ValueError as error:
+            raise ValueError(f"checkpoint {path} is incomplete or of another version: {error}") from None
     return checkpoint
+
+
+def refuse_damage(path):
+    """Raise ValueError for an archive that unpacks to far more than its size, or whose checksums do not fit."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > 2 * path.stat().st_size + 2**20:  # torch stores without compression: anything else is a bomb
+            raise ValueError("it unpacks to far more than its size")
+        damaged = archive.testzip()  # torch does not look at the checksums
+    if damaged:
+        raise ValueError(f"it is damaged, the checksum of {damaged} does not fit")
+
+
+def refuse_odd_tensors(checkpoint):
+    """Raise ValueError for tensors that are not as in a state dict: dense, of numbers, all of which are in the file."""
+    waiting, seen = [checkpoint], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            dense = value.device.type == "cpu" and value.layout == torch.strided and value.dtype in NUMBERS
+            if not dense or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise ValueError("it holds a tensor that is no plain array of numbers")
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, (list, tuple, set)):
+            waiting += value
+
+
+def refuse_missing(checkpoint):
+    """Raise ValueError naming a part that a checkpoint of this project lacks, or that is not what it should be."""
+    text = checkpoint.get("text")
+    groups = [("", checkpoint, PARTS), ("network ", checkpoint["network"], NETWORK_PARTS)]
+    for prefix, values, kinds in groups + ([("text ", text, TEXT_PARTS)] if isinstance(text, dict) else []):
+        for name, kind in kinds.items():
+            if name not in values or not isinstance(values[name], kind):
+                raise ValueError(f"its {prefix}{name} is missing or not what it should be")
+    for state in (checkpoint["network"]["state"], checkpoint["ema"] or {}):
+        if not all(isinstance(name, str) and torch.is_tensor(value) for name, value in state.items()):
+            raise ValueError("its weights are not tensors with names")
 
 
 def is_ours(checkpoint):

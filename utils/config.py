@@ -8,7 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from .settings import Config, check, flatten, to_plain
+from .settings import Config, check, flatten, shown, to_plain
+
+MAX_LENGTH = 50_000  # of a file, in characters: more take seconds to parse
 
 
 def load_config(path, overrides=()):
@@ -20,11 +22,11 @@ def load_config(path, overrides=()):
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
-            raise ValueError(f"{override!r} is not key=value, for example train.steps=1000")
+            raise ValueError(f"{shown(override)} is not key=value, for example train.steps=1000")
         try:
             value = yaml.load(text, Loader=Loader)
-        except yaml.YAMLError:
-            raise ValueError(f"{override!r}: the value cannot be read, put it in quotes") from None
+        except UNREADABLE:
+            raise ValueError(f"{shown(override)}: the value cannot be read, put it in quotes") from None
         put(values, key.strip().split("."), value, key)
     config = build(Config, values)
     if not config.run:
@@ -43,16 +45,24 @@ def to_yaml(config):
 
 
 class Loader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is an error."""
+    """Safe YAML in which a key given twice is an error, and merges of merges do not multiply."""
+
+    def flatten_mapping(self, node):
+        super().flatten_mapping(node)
+        pairs = {pair[0].value if isinstance(pair[0], yaml.ScalarNode) else id(pair): pair for pair in node.value}
+        node.value = list(pairs.values())
 
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key_node, _ in node.value:
-            if key_node.value in seen:
-                mark = key_node.start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"{key_node.value!r} is given twice", mark)
-            seen.add(key_node.value if isinstance(key_node.value, str) else None)
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None  # others are refused below
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
+            seen |= {key} - {None}
         return super().construct_mapping(node, deep)
+
+
+UNREADABLE = (yaml.YAMLError, RecursionError, ValueError)  # ValueError: a date or number that is none
 
 
 def read_yaml(path, seen=()):
@@ -61,16 +71,19 @@ def read_yaml(path, seen=()):
     if path.resolve() in seen:
         raise ValueError(f"{path}: base leads back to itself")
     try:
-        if path.stat().st_size > 2**20:
-            raise ValueError(f"{path}: over 1 MiB is no settings file")
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_LENGTH + 1)
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1, 0.4)
         hint = f", did you mean {path.parent / near[0]}?" if near else ": give a YAML file, such as configs/demo.yaml"
         raise ValueError(f"settings file {path} does not exist{hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"settings file {path} cannot be read: {error}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"{path}: over {MAX_LENGTH:,} characters is no settings file")
+    try:
+        values = yaml.load(text, Loader=Loader)
+    except UNREADABLE as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise ValueError(f"{path}{line} is not valid YAML: {getattr(error, 'problem', None) or error}") from None
@@ -81,36 +94,32 @@ def read_yaml(path, seen=()):
     if base is None:
         return values
     if not isinstance(base, str):
-        raise ValueError(f"{path}: base must be the name of a YAML file, got {base!r}")
+        raise ValueError(f"{path}: base must be the name of a YAML file, got {shown(base)}")
     merged = read_yaml(path.parent / base, (*seen, path.resolve()))
-    merge(merged, values)
+    for key, value in values.items():
+        sections = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if sections else value
     return merged
-
-
-def merge(values, over):
-    for key, value in over.items():
-        if isinstance(value, dict) and isinstance(values.get(key), dict):
-            merge(values[key], value)
-        else:
-            values[key] = value
 
 
 def put(values, keys, value, dotted):
     for key in keys[:-1]:
-        values = values.setdefault(key, {})
-        if not isinstance(values, dict):
+        section = values.get(key, {})
+        if not isinstance(section, dict):
             raise ValueError(f"unknown setting {dotted}: {key} is a value, not a section")
+        values[key] = values = dict(section)  # a copy: an alias in the file may stand for it elsewhere, too
     values[keys[-1]] = value
 
 
 def build(kind, values, prefix=""):
     """A dataclass from a nested dict, each value checked against its field's type."""
     if not isinstance(values, dict):
-        raise ValueError(f"{prefix[:-1]} is a section of settings, got {values!r}")
+        raise ValueError(f"{prefix[:-1]} is a section of settings, got {shown(values)}")
     hints = typing.get_type_hints(kind)
     for key in values:
         if key not in hints:
-            raise ValueError(f"unknown setting {prefix}{key}{suggestion(f'{prefix}{key}')}")
+            dotted = f"{prefix}{key}"[:100]
+            raise ValueError(f"unknown setting {dotted}{suggestion(dotted)}")
     made = {}
     for key, value in values.items():
         section = dataclasses.is_dataclass(hints[key])
@@ -122,7 +131,7 @@ def suggestion(dotted):
     known = [key for key, _ in flatten(to_plain(Config()))]
     same_name = [key for key in known if key.rsplit(".", 1)[-1] == dotted.rsplit(".", 1)[-1]]
     near = same_name or difflib.get_close_matches(dotted, known, 1, 0.5)
-    return f": did you mean {near[0]}?" if near else ": see utils/config.py for all settings"
+    return f": did you mean {near[0]}?" if near else ": see utils/settings.py for all settings"
 
 
 def convert(value, hint, dotted):
@@ -144,7 +153,7 @@ def convert(value, hint, dotted):
                 return tuple(value)
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", types.NoneType: "null"}
     wanted = " or ".join(names.get(option, "a list of texts") for option in options)
-    raise ValueError(f"{dotted} must be {wanted}, got {value!r}")
+    raise ValueError(f"{dotted} must be {wanted}, got {shown(value)}")
 
 
 def as_number(value):

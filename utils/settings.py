@@ -33,15 +33,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Text:
-    encoder: str = "ViT-B-32-quickgelu"  # open_clip architecture, or "stand-in": fixed vectors, labels from domains.csv
-    weights: str = "openai"  # open_clip tag, or a local file or folder
+    # open_clip architecture, or local-dir:FOLDER of one, or "stand-in": fixed vectors and labels from domains.csv
+    encoder: str = "ViT-B-32-quickgelu"
+    weights: str = "openai"  # open_clip tag, or a local file (.safetensors, .pt, .pth, .bin), or its folder
     prompt: str | tuple[str, ...] = "a photo of a {class}"  # one template, or several to average
     classes: tuple[str, ...] = ("indoor", "outdoor")
     zero_shot: str = "clip"  # clip, or calip: logits refined by CALIP's parameter-free attention
     beta2: float = 0.5  # weight of CALIP's logits of image-refined text
     beta3: float = 0.05  # weight of CALIP's logits of text-refined image
     labels: str = "soft"  # soft: the network sees the probabilities; hard: one-hot of the most likely class (published)
-    shuffle: bool = False  # ablation: every image gets another, random image's probabilities
+    shuffle: bool = False  # ablation: every training image gets another, random image's probabilities
     batch: int = 64  # images a batch of the encoder
     accept: bool = False  # train on text features that were made with other settings than these
 
@@ -82,6 +83,7 @@ class Test:
     batch: int = 4  # images of equal size a forward pass
     precision: str = "fp32"  # fp32, bf16, fp16
     self_ensemble: bool = False  # mean over the 8 flips and turns of the image
+    domain: str = "right"  # right: the labels'; wrong (ablation): each class's probability goes to the next class
     images: bool = False  # write the dehazed images to results/<run>-<split>/images
 
 
@@ -108,6 +110,7 @@ CHOICES = {
     "text.labels": ("soft", "hard"),
     "train.precision": ("fp32", "bf16", "fp16"),
     "test.precision": ("fp32", "bf16", "fp16"),
+    "test.domain": ("right", "wrong"),
 }
 
 # dotted key -> smallest and largest value
@@ -142,12 +145,13 @@ def check(config):
     values = dict(flatten(to_plain(config)))
     for key, choices in CHOICES.items():
         if values[key] not in choices:
-            raise ValueError(f"{key} must be one of {', '.join(choices)}, got {values[key]!r}")
+            raise ValueError(f"{key} must be one of {', '.join(choices)}, got {shown(values[key])}")
     for key, (low, high) in RANGES.items():
         if values[key] is not None and not low <= values[key] <= high:
             raise ValueError(f"{key} must be from {low} to {high}, got {values[key]}")
-    if set(config.run) & set('/\\:*?"<>|\0\n') or config.run.startswith("."):
-        raise ValueError(f"run names a folder: {config.run!r} has a character that folder names cannot have")
+    for key in ("run", "data.train", "data.test", "data.val"):
+        if isinstance(values[key], str) and not is_folder_name(values[key]):
+            raise ValueError(f"{key} names a folder: {shown(values[key])} cannot be the name of one")
     if isinstance(config.data.val, float) and not 0 < config.data.val < 1:
         raise ValueError(f"data.val must be a share between 0 and 1 or a split folder, got {config.data.val}")
     if config.train.batch % config.train.accumulate:
@@ -158,6 +162,20 @@ def check(config):
         raise ValueError("text.classes must be at least two different names")
     if any("{class}" not in prompt for prompt in config.text.prompts):
         raise ValueError("text.prompt must hold {class}, for example 'a photo of a {class}'")
+
+
+def is_folder_name(text):
+    """Whether a text can name a folder within another one, on any system."""
+    return not set(text) & set('/\\:*?"<>|') and text.isprintable() and text[:1] != "." and len(text.encode()) <= 200
+
+
+def shown(value):
+    """A value as a message shows it: short, whatever a file holds."""
+    if isinstance(value, (dict, list, tuple)):
+        return "a section" if isinstance(value, dict) else "a list"
+    if isinstance(value, int) and abs(value) >= 1e300:
+        return "a huge number"
+    return repr(value) if len(repr(value)) <= 100 else f"{repr(value)[:100]}..."
 
 
 def to_plain(config):

@@ -1,8 +1,13 @@
 # Sourced by train.sh and tests/run.sh with $root set: leaves in $python an interpreter that satisfies requirements.txt.
 # An active virtualenv or conda environment that satisfies it is used as it is; otherwise .venv is made once and reused.
 
-satisfied() {  # satisfied PYTHON REQUIREMENTS...: whether every pinned package is installed in its version
-  "$@" 2>/dev/null <<'EOF'
+fail() {
+  echo "$(basename "$0"): $1" >&2
+  exit 2
+}
+
+satisfied() {  # satisfied PYTHON FILE...: whether every pinned package of the files is installed in its version
+  "$1" - "${@:2}" 2>/dev/null <<'EOF'
 import sys
 from importlib.metadata import version
 from pip._vendor.packaging.requirements import Requirement
@@ -16,21 +21,27 @@ for path in sys.argv[1:]:
 EOF
 }
 
-setup() {
-  local files=("$root/requirements.txt" "$@") args=() file
-  for file in "${files[@]}"; do args+=(-r "$file"); done
-  if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && satisfied python - "${files[@]}"; then
+setup() {  # setup [MORE_REQUIREMENTS...]
+  local venv=$root/.venv base file
+  local files=("$root/requirements.txt" "$@")
+  if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && satisfied python "${files[@]}"; then
     python=python
     return
   fi
-  python=$root/.venv/bin/python
-  satisfied "$python" - "${files[@]}" && return
-  local base
-  base=$(command -v python3 || command -v python) || { echo "train.sh: no python3 found: install Python 3.10 or newer" >&2; exit 2; }
-  "$base" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "train.sh: $("$base" --version) is too old: install Python 3.10 or newer" >&2; exit 2; }
-  echo "setting up $root/.venv (once)"
-  "$python" -c 'import pip' 2>/dev/null || "$base" -m venv --clear "$root/.venv" ||
-    { echo "train.sh: cannot make $root/.venv: install Python's venv (on Debian: apt-get install python3-venv)" >&2; exit 2; }
-  "$python" -m pip install --quiet --disable-pip-version-check "${args[@]}" ||
-    { echo "train.sh: the packages of requirements.txt could not be installed: see pip's message above, then run again" >&2; exit 2; }
+  python=$venv/bin/python
+  [ ! -e "$venv/incomplete" ] && satisfied "$python" "${files[@]}" && return
+
+  base=$(command -v python3 || command -v python) || fail "no python3 found: install Python 3.10 or newer"
+  "$base" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    fail "$("$base" --version) is too old: install Python 3.10 or newer"
+  if [ -e "$venv/incomplete" ] || ! "$python" -c 'import pip' 2>/dev/null; then
+    echo "setting up $venv (once, about 5 GB)"
+    "$base" -m venv --clear "$venv" || fail "cannot make $venv: install Python's venv (on Debian: python3-venv)"
+  fi
+  touch "$venv/incomplete"  # an interrupted installation is begun afresh
+  for file in "${files[@]}"; do
+    "$python" -m pip install --quiet --disable-pip-version-check -r "$file" ||
+      fail "the packages of $file could not be installed: see pip's message above, mend its cause, and run again"
+  done
+  rm "$venv/incomplete"
 }

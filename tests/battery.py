@@ -1,0 +1,88 @@
+"""What the battery's files share: a small finished piece of work, and what a refusal must look like."""
+
+import hashlib
+import shutil
+
+import numpy as np
+
+from datasets.images import write_image
+
+SETTINGS = """\
+data: {root: data, workers: 0, val: 0.3}
+model: {size: n}
+text: {encoder: stand-in}
+train: {steps: 2, batch: 2, crop: 16, precision: fp32, warmup: 0, eval_every: 1, save_every: 1, log_every: 1}
+"""
+
+
+def make_pairs(folder, names, size=(24, 32), seed=0):
+    """Pairs in a split's folder, with known domains."""
+    rng = np.random.default_rng(seed)
+    for name in names:
+        clear = rng.integers(0, 256, (*size, 3), np.uint8)
+        write_image(folder / "GT" / name, clear)
+        write_image(folder / "hazy" / name, clear // 2 + 120)
+    write_labels(folder, names)
+
+
+def write_labels(folder, names):
+    rows = [f"{name},{('indoor', 'outdoor')[i % 2]}" for i, name in enumerate(names)]
+    (folder / "domains.csv").write_text("\n".join(["name,domain", *rows, ""]))
+
+
+def make_work(folder, scripts):
+    """Settings, data, labels, a training and its results."""
+    make_pairs(folder / "data" / "train", ["0.png", "1.png", "2.png"])
+    make_pairs(folder / "data" / "test", ["0.png"], seed=1)
+    (folder / "small.yaml").write_text(SETTINGS)
+    for script in ("clip_text.py", "train.py", "test.py"):
+        done = scripts(folder, script, "small.yaml")
+        assert done.code == 0, done.stderr
+
+
+def snapshot(folder):
+    """Every file and folder below a folder, with the hash of what it holds."""
+    return {
+        str(path.relative_to(folder)): hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else None
+        for path in folder.rglob("*")
+        if path.name != ".lock"
+    }
+
+
+def is_one_line(done, script):
+    """A user's mistake: exit code 2 and one line that begins with the script's name."""
+    assert not done.timed_out
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith(f"{script}: "), done.stderr
+    assert done.code == 2, done
+    assert len(done.stderr) < 1000, done.stderr
+
+
+def refused(scripts, folder, script, *arguments, says, untouched=True, **options):
+    """Run a script that must refuse, saying `says`; what was there stays as it was, and nothing is begun.
+
+    untouched: off where the mistake can show only after the work has begun; then nothing that was there is lost.
+    """
+    before = snapshot(folder)
+    done = scripts(folder, script, *arguments, **options)
+    is_one_line(done, script)
+    for text in (says,) if isinstance(says, str) else says:
+        assert text in done.stderr, done.stderr
+    after = snapshot(folder)
+    assert not [name for name in after if name.endswith(".tmp")], after
+    assert after == before if untouched else set(before) <= set(after)
+    return done
+
+
+def accepted(scripts, folder, script, *arguments, **options):
+    """Run a script that must succeed, saying nothing of trouble."""
+    done = scripts(folder, script, *arguments, **options)
+    assert done.code == 0 and not done.timed_out, done.stderr
+    assert "Traceback" not in done.stderr and "rror" not in done.stderr, done.stderr
+    assert not [path for path in folder.rglob("*.tmp")]
+    return done
+
+
+def copy_of(template, folder):
+    shutil.copytree(template, folder, dirs_exist_ok=True, symlinks=True)
+    return folder

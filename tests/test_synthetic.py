@@ -1,0 +1,71 @@
+"""Haze and the demo's scenes."""
+
+import numpy as np
+import pytest
+
+from datasets.domains import read_labels
+from datasets.pairs import Pairs
+from datasets.scenes import landscape, room, street
+from datasets.synthetic import add_haze, demo_pair, make_demo
+
+
+def test_haze_is_the_scattering_model():
+    rng = np.random.default_rng(0)
+    clear, depth, airlight = rng.random((4, 5, 3)), rng.uniform(0, 9, (4, 5)), np.array([0.8, 0.9, 1.0])
+    hazy = add_haze(clear, depth, 0.4, airlight)
+    for row, column, channel in np.ndindex(clear.shape):
+        t = np.exp(-0.4 * depth[row, column])
+        expected = clear[row, column, channel] * t + airlight[channel] * (1 - t)
+        assert hazy[row, column, channel] == pytest.approx(expected, abs=1e-6)
+    assert np.allclose(add_haze(clear, depth, 0, 0.7), clear)
+    assert np.allclose(add_haze(clear, depth + 1e4, 1, 0.7), 0.7)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"depth": np.zeros((4, 6))}, "clear must be H x W x 3 and depth H x W"),
+        ({"clear": np.full((4, 5, 3), 255.0)}, r"clear and airlight must be in \[0, 1\]"),
+        ({"airlight": (0.9, 0.9)}, "airlight must be one number or three"),
+        ({"beta": -1}, "beta and depth at least 0"),
+        ({"depth": np.full((4, 5), np.nan)}, "beta and depth at least 0"),
+    ],
+)
+def test_haze_refuses_what_does_not_fit(change, message):
+    good = {"clear": np.zeros((4, 5, 3)), "depth": np.ones((4, 5)), "beta": 1.0, "airlight": 0.9}
+    with pytest.raises(ValueError, match=message):
+        add_haze(**good | change)
+
+
+@pytest.mark.parametrize(("scene", "near", "far"), [(room, 0.2, 20), (street, 0.5, 600), (landscape, 0.5, 6000)])
+def test_scenes_have_colours_in_range_and_depth_in_metres(scene, near, far):
+    clear, depth = scene(np.random.default_rng(1), (48, 64))
+    assert clear.shape == (48, 64, 3) and depth.shape == (48, 64)
+    assert 0 <= clear.min() and clear.max() <= 1 and clear.std() > 0.05
+    assert near <= depth.min() < depth.max() <= far
+
+
+def test_a_room_is_deeper_at_its_end_than_at_its_floor():
+    _, depth = room(np.random.default_rng(2), (48, 64))
+    assert depth[24].mean() > depth[-1].mean() + 1
+
+
+def test_the_demo_is_a_function_of_seed_split_and_number():
+    first, again = demo_pair("train", 3), demo_pair("train", 3)
+    assert first[:2] == again[:2] and all(np.array_equal(a, b) for a, b in zip(first[2:], again[2:], strict=True))
+    for other in (demo_pair("test", 3), demo_pair("train", 5), demo_pair("train", 3, seed=1)):
+        assert not np.array_equal(first[3], other[3])
+
+
+def test_an_interrupted_demo_is_finished_and_a_finished_one_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.synthetic.SCENES", {"train": 3, "test": 2})
+    make_demo(tmp_path)
+    pairs = Pairs(tmp_path, "train")
+    assert list(read_labels(tmp_path / "train", ("indoor", "outdoor")).values()) == ["indoor", "outdoor", "indoor"]
+    before = pairs.hazy[0].read_bytes()
+    pairs.hazy[0].unlink()
+    make_demo(tmp_path)
+    assert not pairs.hazy[0].exists()  # the table says that the split is whole
+    (tmp_path / "train" / "domains.csv").unlink()
+    make_demo(tmp_path)
+    assert pairs.hazy[0].read_bytes() == before
