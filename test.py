@@ -23,12 +23,12 @@ from datasets.domains import STAND_IN, open_domains, prob_of, read_labels
 from datasets.images import to_image, write_image
 from datasets.order import same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs
-from models import is_published, load_published, needs_text, restore
+from models import inference_form, is_published, load_published, needs_text, restore
 from models.clip_weights import identify
 from utils import checkpoint, distributed
 from utils.config import load_config
 from utils.entry import config_parser, run
-from utils.evaluate import SelfEnsemble, autocast, evaluate
+from utils.evaluate import DTYPES, SelfEnsemble, evaluate
 from utils.report import pick_examples, write_report
 from utils.results import environment, image_names, results_folder, score_table, summarise, write_results
 from utils.settings import to_plain
@@ -53,7 +53,8 @@ def test(config, device):
         network = restore(saved["network"], checkpoint.evaluated_state(saved))
     else:
         network = load_published(saved["network"], text)
-    network = (SelfEnsemble(network) if config.test.self_ensemble else network).to(device)
+    network = inference_form(network.to(device), DTYPES[config.test.precision])
+    network = SelfEnsemble(network) if config.test.self_ensemble else network
     samples = EvaluationSamples(pairs, prob)
     order = same_size_batches(samples.sizes, config.test.batch, distributed.rank(), distributed.world_size())
     loader = DataLoader(samples, batch_sampler=order, num_workers=config.data.workers)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .bands import over_bands, window
+from .bands import BAND_BYTES, over_bands, window
 from .depthwise import DILATION, PADDING, depthwise
 from .fusion import CalipFusion, tilted_mean
 from .mixdehazenet import check_prob, padded, reflect_extend
@@ -62,6 +62,14 @@ class InferenceForm(nn.Module):
             image = image.contiguous(memory_format=torch.channels_last)
             k, b = self.features(self.entrance(image, prob).to(self.dtype)).to(image.dtype).split((1, 3), dim=1)
             return (k * image - b + image)[:, :, :height, :width].to(hazy.dtype)
+
+    def bytes_on_cpu(self, hazy):
+        """About the most memory that a forward pass takes beyond the images: measured, with a margin."""
+        batch, _, height, width = hazy.shape
+        channels = self.exit.in_channels
+        maps = 4.5 * batch * height * width * channels * self.dtype.itemsize + 40 * batch * height * width
+        band = max(BAND_BYTES, 4 * batch * width * 4 * channels * self.dtype.itemsize)
+        return maps + 8 * band * torch.get_num_threads() + 1e8
 
     def features(self, x):
         """The U-Net proper; its map x is overwritten."""
