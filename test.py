@@ -28,7 +28,7 @@ from models.clip_weights import identify
 from utils import checkpoint, distributed
 from utils.config import load_config
 from utils.entry import config_parser, run
-from utils.evaluate import DTYPES, SelfEnsemble, evaluate
+from utils.evaluate import DTYPES, SelfEnsemble, autocast, evaluate
 from utils.report import pick_examples, write_report
 from utils.results import environment, image_names, results_folder, score_table, summarise, write_results
 from utils.settings import to_plain

@@ -6,6 +6,13 @@ from .published import is_published, load_published, needs_text
 from .training import training_form
 
 __all__ = [
-    *("build_model", "describe", "inference_form", "is_published", "load_published", "needs_text", "restore"),
-    *("start_from", "training_form"),
+    "build_model",
+    "describe",
+    "inference_form",
+    "is_published",
+    "load_published",
+    "needs_text",
+    "restore",
+    "start_from",
+    "training_form",
 ]

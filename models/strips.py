@@ -26,7 +26,8 @@ def forward_within(network, hazy, prob, memory, fast=None):
     """What network(hazy, prob) returns, in evaluation mode, by the fastest way that fits into `memory` bytes.
 
     That is `fast`, the network's inference form, where it fits, and else strips of the network itself, as high as fit.
-    CPUs prefer low strips, whose tensors stay in the caches. Raises ValueError with the sizes where not even strips of one row fit.
+    CPUs prefer low strips, whose tensors stay in the caches. Raises ValueError with the sizes where not even strips of
+    one row fit.
     """
     if fast is not None and hazy.device.type == "cpu" and fast.bytes_on_cpu(hazy) <= memory:
         return fast(hazy, prob)
