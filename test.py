@@ -23,9 +23,8 @@ from datasets.domains import STAND_IN, open_domains, prob_of, read_labels
 from datasets.images import to_image, write_image
 from datasets.order import same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs
-from models import is_published, load_published, needs_text, restore
+from models import inference_form, is_published, load_published, needs_text, restore
 from models.clip_weights import identify
-from models.inference import inference_form
 from utils import checkpoint, distributed
 from utils.config import load_config
 from utils.entry import config_parser, run
@@ -55,8 +54,7 @@ def test(config, device):
     else:
         network = restore(saved["network"], checkpoint.evaluated_state(saved))
     network = inference_form(network.to(device), DTYPES[config.test.precision])
-    if config.test.self_ensemble:
-        network = SelfEnsemble(network)
+    network = SelfEnsemble(network) if config.test.self_ensemble else network
     samples = EvaluationSamples(pairs, prob)
     order = same_size_batches(samples.sizes, config.test.batch, distributed.rank(), distributed.world_size())
     loader = DataLoader(samples, batch_sampler=order, num_workers=config.data.workers)
