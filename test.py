@@ -1,16 +1,20 @@
 """Score a trained network on a test split: PSNR, SSIM, and the hazy images' own scores beside them.
 
     python test.py configs/demo.yaml                                        checkpoints/<run>/best.pt on the test split
-    python test.py configs/reside6k_s.yaml checkpoint=my.pt                 any checkpoint of this project
+    python test.py configs/reside6k_s.yaml checkpoint=my.pt run=my          any checkpoint of this project, or a
+                                                                            published one; results/my-test
     python test.py configs/reside6k_s.yaml test.images=true                 write the dehazed images, too
-    python test.py configs/reside6k_s.yaml data.root=data/Haze4K            another set, same network
+    python test.py configs/reside6k_s.yaml test.self_ensemble=true          mean over the 8 flips and turns
+    python test.py configs/reside6k_s.yaml test.domain=wrong run=wrong checkpoint=checkpoints/reside6k_s/best.pt
+                                                                            does the network use its text?
 
-Writes results/<run>-<split>/: metrics.json, results.csv, images/ when asked for.
+Writes results/<run>-<split>/: metrics.json, results.csv, report.html, images/ when asked for.
 """
 
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -19,12 +23,14 @@ from datasets.domains import STAND_IN, open_domains, prob_of, read_labels
 from datasets.images import to_image, write_image
 from datasets.order import same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs
-from models import restore
+from models import is_published, load_published, needs_text, restore
+from models.clip_weights import identify
 from utils import checkpoint, distributed
 from utils.config import load_config
 from utils.entry import config_parser, run
 from utils.evaluate import SelfEnsemble, autocast, evaluate
-from utils.results import environment, results_folder, score_table, summarise, write_results
+from utils.report import pick_examples, write_report
+from utils.results import environment, image_names, results_folder, score_table, summarise, write_results
 from utils.settings import to_plain
 
 
@@ -39,75 +45,110 @@ def test(config, device):
     torch.backends.cudnn.allow_tf32 = False
     path = Path(config.checkpoint or Path("checkpoints") / config.run / "best.pt")
 
-    # Checkpoint: the network, and how it was trained.
-    saved = checkpoint.load(path)
-    if not checkpoint.is_ours(saved):
-        raise ValueError(f"{path} is no checkpoint of this project: start a training from it with model.init={path}")
-    network = restore(saved["network"], checkpoint.evaluated_state(saved)).to(device)
-    if config.test.self_ensemble:
-        network = SelfEnsemble(network)
-
-    # Data: the split's pairs, and the domain of each.
+    # Checkpoint and data: the split's pairs, the domain of each, and the network.
+    saved, sha256 = open_checkpoint(path, config.text), checkpoint.sha256(path)
     pairs = Pairs(config.data.folder, config.data.test, config.data.max_pixels)
-    labels, prob = open_text(config, pairs, saved["text"])
+    labels, prob, text = open_text(config, pairs, saved)
+    if saved["settings"]:
+        network = restore(saved["network"], checkpoint.evaluated_state(saved))
+    else:
+        network = load_published(saved["network"], text)
+    network = (SelfEnsemble(network) if config.test.self_ensemble else network).to(device)
     samples = EvaluationSamples(pairs, prob)
     order = same_size_batches(samples.sizes, config.test.batch, distributed.rank(), distributed.world_size())
     loader = DataLoader(samples, batch_sampler=order, num_workers=config.data.workers)
 
-    # Scores: one row an image.
+    # Scores: one row an image; its picture, if asked for, is written when the network has made it.
+    folder = results_folder(config.run, config.data.test)
+    files = [folder / "images" / name for name in image_names(pairs.names)]
+
+    def write_images(indices, outputs):
+        for index, output in zip(indices, outputs, strict=True):
+            write_image(files[index], to_image(output))
+
     start = time.perf_counter()
-    rows = evaluate(network, loader, device, config.test.precision, progress)
+    keep = write_images if config.test.images else None
+    rows = evaluate(network, loader, device, config.test.precision, progress, keep)
     seconds = time.perf_counter() - start
     for row in rows:
         row |= {"name": pairs.names[row["index"]], "domain": labels[row["index"]]}
     if not distributed.is_main():
         return
 
-    # Results: for programs, for spreadsheets, for the terminal.
-    folder = results_folder(config.run, config.data.test)
+    # Results: for programs, for spreadsheets, for people, for the terminal.
     metrics = summarise(rows) | {
-        "checkpoint": {"path": str(path), "sha256": checkpoint.sha256(path), "step": saved["step"]},
-        "notes": notes(saved),
+        "checkpoint": {"path": str(path), "sha256": sha256, "step": saved["step"]},
+        "notes": notes(config.test, saved),
         "settings": to_plain(config),
         "trained_with": saved["settings"],
         "environment": environment(device),
         "images_per_second": len(rows) / seconds,
     }
     write_results(folder, metrics, rows)
-    if config.test.images:
-        write_images(network, samples, folder / "images", device, config.test.precision)
+    examples = [row["index"] for row in pick_examples(rows).values()]
+    pictures = {pairs.names[i]: dehaze(network, samples[i], device, config.test.precision) for i in examples}
+    write_report(folder, metrics, rows, pictures)
     for note in metrics["notes"]:
         print(f"note: {note}")
+    if not config.test.images and (folder / "images").exists():
+        print(f"note: {folder / 'images'} is of an earlier test")
     print(score_table(metrics))
     print(f"results: {folder}")
 
 
-def open_text(config, pairs, trained):
-    """Each pair's domain name, and the N x K probabilities that the network is given.
+def open_checkpoint(path, text):
+    """A checkpoint's content. A published one is {"network": state dict, "settings": None, "step": None, "text"}.
 
-    trained: what the checkpoint says of its text features; None for a network without fusion, which is given nothing
-    but whose scores are still split by domain where labels are there.
+    text: the `text` settings, which tell what text a MixCLDehazeNet checkpoint is given.
     """
-    if trained is None:
+    saved = checkpoint.load(path)
+    if checkpoint.is_ours(saved):
+        return saved
+    if not is_published(saved):
+        raise ValueError(f"{path} is neither a checkpoint of this project nor a published one")
+    facts = {"encoder": text.encoder, "classes": list(text.classes)} if needs_text(saved) else None
+    return {"network": saved, "settings": None, "step": None, "text": facts}
+
+
+def open_text(config, pairs, saved):
+    """Each pair's domain name, the N x K probabilities that the network is given, and the K x D text embeddings.
+
+    A network without fusion is given nothing, but its scores are still split by domain where labels are there.
+    """
+    if saved["text"] is None:
         labels = read_labels(pairs.folder, config.text.classes) or {}
-        return [labels.get(name, "unlabelled") for name in pairs.names], torch.zeros(len(pairs), 1).numpy()
-    domains = open_domains(pairs.folder, config.text)
-    if list(domains.classes) != trained["classes"]:
+        return [labels.get(name, "unlabelled") for name in pairs.names], np.zeros((len(pairs), 1), np.float32), None
+    domains = open_domains(pairs.folder, config.text, identify(config.text.weights))
+    if list(domains.classes) != saved["text"]["classes"]:
         raise ValueError(
             f"{pairs.folder} is labelled with {', '.join(domains.classes)}, the network was trained with "
-            f"{', '.join(trained['classes'])}: set text.classes to those and run clip_text.py again"
+            f"{', '.join(saved['text']['classes'])}: set text.classes to those and run clip_text.py again"
         )
     labels = [domains.classes[i] for i in prob_of(domains, pairs.names).argmax(1)]
-    return labels, prob_of(domains, pairs.names, config.text.labels, config.seed if config.text.shuffle else None)
+    kind = config.text.labels if saved["settings"] else "hard"  # a published network is given one class's text
+    prob = prob_of(domains, pairs.names, kind)
+    if config.test.domain == "wrong":
+        prob = np.roll(prob, 1, axis=1)
+    return labels, prob, torch.from_numpy(domains.text)
 
 
-def notes(saved):
-    """What a reader of the results must know."""
+def notes(settings, saved):
+    """What a reader of the results must know. settings: the `test` settings."""
+    text, trained = saved["text"], saved["settings"]
     found = []
-    if saved["text"] and saved["text"]["encoder"] == STAND_IN:
-        found.append("trained on stand-in text features (fixed vectors and known labels), not CLIP's")
-    if saved["settings"]["data"]["val"] == "test-crop":
+    if trained is None:
+        found.append("a published checkpoint")
+    if text and text["encoder"] == STAND_IN:
+        how = "trained" if trained else "tested"
+        found.append(f"{how} on stand-in text features (fixed vectors and known labels), not CLIP's")
+    if text and trained and trained["text"]["shuffle"]:
+        found.append("trained with shuffled domains: each image was given another, random image's")
+    if trained and trained["data"]["val"] == "test-crop":
         found.append("the checkpoint was chosen on centre crops of the test set, the published way")
+    if text and settings.domain == "wrong":
+        found.append("tested with the wrong domains: each class's probability was given to the next class")
+    if settings.self_ensemble:
+        found.append("self-ensemble: the mean of the outputs for the 8 flips and turns of each image")
     return found
 
 
@@ -116,13 +157,11 @@ def progress(batches):
 
 
 @torch.inference_mode()
-def write_images(network, samples, folder, device, precision):
-    """Dehaze every image again and write it as PNG under its name."""
-    for index in tqdm(range(len(samples.pairs)), unit="image", disable=None):
-        sample = samples[index]
-        with autocast(device, precision):
-            output = network(sample["hazy"][None].to(device), torch.from_numpy(sample["prob"])[None].to(device))
-        write_image(folder / Path(samples.pairs.names[index]).with_suffix(".png"), to_image(output[0]))
+def dehaze(network, sample, device, precision):
+    """The hazy, the dehazed and the clear picture of a sample, H x W x 3 uint8 RGB."""
+    with autocast(device, precision):
+        output = network(sample["hazy"][None].to(device), torch.from_numpy(sample["prob"])[None].to(device))
+    return tuple(to_image(image) for image in (sample["hazy"], output[0], sample["clear"]))
 
 
 if __name__ == "__main__":

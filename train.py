@@ -8,7 +8,7 @@
 Run the same command again to resume: checkpoints/<run>/last.pt holds everything.
 """
 
-import copy
+import hashlib
 import math
 import sys
 from contextlib import nullcontext
@@ -24,17 +24,18 @@ from datasets.domains import STAND_IN, open_domains, prob_of
 from datasets.order import TrainingOrder, same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs, Subset, TrainingSamples, hold_out
 from models import build_model, describe, is_published, load_published, restore, start_from
+from models.clip_weights import identify
 from utils import checkpoint, distributed
 from utils.averaging import averaged
 from utils.clock import Clock
 from utils.config import load_config, to_yaml
-from utils.cost import multiply_adds
+from utils.cost import by_pixels, bytes_for_backward, multiply_adds
 from utils.entry import config_parser, run
 from utils.evaluate import autocast, evaluate, mean_scores
 from utils.losses import contrastive_loss
 from utils.run_folder import RunFolder
 from utils.settings import to_plain
-from utils.stopping import StopSignal, ignore_in_worker, refuse_non_finite
+from utils.stopping import StopSignal, refuse_non_finite, signals_held
 from utils.sync_batchnorm import synchronise
 
 
@@ -44,7 +45,14 @@ def main(argv=None):
     args = parser.parse_args(argv)
     config = load_config(args.config, args.overrides)
     with distributed.processes(config.device) as device:
-        train(config, device, args.dry_run)
+        try:
+            train(config, device, args.dry_run)
+        except torch.OutOfMemoryError:
+            settings = config.train
+            raise ValueError(
+                f"the GPU's memory is too small for train.batch={settings.batch} at train.crop={settings.crop}: lower "
+                f"one of them, or run a batch in more parts, train.accumulate={2 * settings.accumulate}"
+            ) from None
 
 
 def train(config, device, dry_run):
@@ -52,28 +60,33 @@ def train(config, device, dry_run):
     torch.manual_seed(config.seed)
     torch.backends.cudnn.allow_tf32 = False
     settings, rank, world = config.train, distributed.rank(), distributed.world_size()
-    if settings.batch % (world * settings.accumulate):
-        parts = f"{world} process(es) in {settings.accumulate} part(s)"
-        raise ValueError(f"train.batch={settings.batch} cannot be shared equally by {parts}: change train.batch")
+    on_main = distributed.on_main  # what a user's mistake can stop, is done by one process for all
 
     # Data: pairs to train on, pairs held out for validation, and what is known of each image's domain.
-    pairs, val_pairs, val_crop = open_pairs(config)
-    domains, prob = open_text(config, pairs)
-    _, val_prob = open_text(config, val_pairs)
+    pairs, val_pairs, val_crop = on_main(lambda: open_pairs(config, world))
+    domains, prob = on_main(lambda: open_text(config, pairs))
+    _, val_prob = on_main(lambda: open_text(config, val_pairs))
     samples = TrainingSamples(
         pairs, prob, config.seed, settings.crop, config.data.edge_decay, config.data.flip, config.data.rotate
     )
     val_samples = EvaluationSamples(val_pairs, val_prob, val_crop)
-
-    # Model: built, and started from other weights if asked.
-    network = build_network(config, domains)
     if dry_run:
-        print(to_yaml(config), describe_cost(network, config, len(pairs)), sep="\n")
+        if rank == 0:
+            print(to_yaml(config), describe_cost(build_network(config, domains), config, len(pairs)), sep="\n")
         return
-    network.to(device)
+
+    # Run folder: from here on a signal is remembered; the newest readable checkpoint of this run, if there is one.
+    stop = StopSignal()
+    folder = RunFolder(config, write=rank == 0)
+    data = fingerprint(pairs, prob, domains)
+    saved = on_main(lambda: folder.open(data))
+
+    # Model: fresh, or from the weights of model.init; a resumed run needs neither.
+    network = on_main(lambda: build_network(config, domains, start=not saved)).to(device)
     terms = {"l1": (1.0, lambda output, clear, hazy: l1_loss(output, clear))}
     if config.loss.contrastive:
-        term = contrastive_loss(config.loss.backbone, config.loss.weights, config.loss.published_features)
+        loss = config.loss
+        term = on_main(lambda: contrastive_loss(loss.backbone, loss.weights, loss.published_features))
         terms["contrastive"] = (config.loss.contrastive, term.to(device))
 
     # State: all that a checkpoint holds.
@@ -86,14 +99,11 @@ def train(config, device, dry_run):
         return {
             **{"step": step, "validated": validated, "best": best, "sums": sums},
             **{"network": describe(network), "ema": average.module.state_dict() if average else None},
-            **{"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()},
-            **{"settings": to_plain(config), "text": text_facts(config, domains), "random": torch.get_rng_state()},
+            **{"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(), "random": torch.get_rng_state()},
+            **{"settings": to_plain(config), "text": text_facts(config, domains), "data": data},
         }
 
-    # Resume: from the newest readable checkpoint of this run, if there is one.
-    folder = RunFolder(config, write=rank == 0)
-    distributed.wait_for_all()
-    saved = folder.load_last()
+    # Resume.
     if saved:
         network.load_state_dict(saved["network"]["state"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -103,7 +113,7 @@ def train(config, device, dry_run):
             average.n_averaged.fill_(saved["step"])
         step, validated, best, sums = (saved[name] for name in ("step", "validated", "best", "sums"))
         torch.set_rng_state(saved["random"])
-    folder.start_log(step)
+    on_main(lambda: folder.start_log(step))
 
     # Processes: each reads its share of every batch; the order is a function of seed and position alone.
     evaluated = average.module if average else network
@@ -116,22 +126,21 @@ def train(config, device, dry_run):
         len(pairs), settings.batch, config.seed, step, settings.steps, rank, world, settings.accumulate
     )
     val_order = same_size_batches(val_samples.sizes, config.test.batch, rank, world)
-    workers = {
-        **{"num_workers": config.data.workers, "worker_init_fn": ignore_in_worker},
-        **{"pin_memory": device.type == "cuda"},
-    }
-    batches = iter(DataLoader(samples, batch_sampler=order, **workers))
-    val_batches = DataLoader(val_samples, batch_sampler=val_order, **workers)
+    loading = {"num_workers": config.data.workers, "pin_memory": device.type == "cuda"}
+    loading["generator"] = torch.Generator()  # so that torch's own, whose state is saved, is left alone
+    with signals_held():
+        batches = iter(DataLoader(samples, batch_sampler=order, **loading))
+    val_batches = DataLoader(val_samples, batch_sampler=val_order, **loading)
     if rank == 0:
         print(
-            f"{folder.path}: step {step} of {settings.steps}, {len(pairs)} training pairs, {len(val_pairs)} held out "
-            f"({describe_val(config)}), {settings.precision} on {device}, {world} process(es)"
+            f"{folder.path}: step {step} of {settings.steps}, {len(pairs)} training pairs, {len(val_pairs)} for "
+            f"validation ({describe_val(config)}), {settings.precision} on {device}, {world} process(es)"
         )
         if uses_stand_in(config):
             print("note: the text features are stand-ins (fixed vectors and known labels), not CLIP's")
 
-    # Loop: report, validate, save, stop, step.
-    stop, clock = StopSignal(), Clock(device)
+    # Loop: report, validate, save, stop, step. A stop cuts validation short, which is then made on resuming.
+    clock, unsaved = Clock(device), False
     bar = tqdm(total=settings.steps, initial=step, unit="step", disable=None if rank == 0 else True)
     while True:
         done = step == settings.steps
@@ -142,27 +151,32 @@ def train(config, device, dry_run):
             bar.set_postfix(loss=f"{means['loss']:.4f}", images_per_s=f"{figures['images_per_second']:.1f}")
             sums = {}
         if validated < step and (step % settings.eval_every == 0 or done):
-            validated = step
-            scores = mean_scores(evaluate(evaluated, val_batches, device, settings.precision))
-            folder.log("val", step, psnr=scores["psnr"], ssim=scores["ssim"], pairs=describe_val(config))
-            bar.write(f"step {step}: validation {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}", file=sys.stderr)
-            folder.picture("hazy | dehazed | clear", comparison(evaluated, val_samples, device), step)
-            if scores["psnr"] > best:
-                best = scores["psnr"]
-                folder.save_best(state())
+            distributed.share_buffers(evaluated)
+            rows = evaluate(evaluated, val_batches, device, settings.precision, stop.until_heard)
+            if not distributed.any_process(stop.heard, device):
+                scores, validated, unsaved = mean_scores(rows), step, True
+                folder.log("val", step, psnr=scores["psnr"], ssim=scores["ssim"], pairs=describe_val(config))
+                if rank == 0:
+                    text = f"step {step}: validation {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}"
+                    bar.write(text, file=sys.stderr)
+                    folder.picture("hazy | dehazed | clear", comparison(evaluated, val_samples, device), step)
+                if scores["psnr"] > best:
+                    best = scores["psnr"]
+                    on_main(lambda: folder.save_best(state()))
             clock.restart()
         stopping = distributed.any_process(stop.heard, device)
-        if done or stopping or (step and step % settings.save_every == 0):
-            folder.save(state())
+        if unsaved and (done or stopping or step % settings.save_every == 0):
+            on_main(lambda: folder.save(state()))
+            unsaved = False
         if done or stopping:
             break
 
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
-        values = optimise(shared, terms, optimizer, scaler, batches, settings, step, device, clock)
+        values = optimise(shared, terms, optimizer, scaler, batches, settings, step + 1, device, clock)
         if average:
             average.update_parameters(network)
-        step += 1
+        step, unsaved = step + 1, True
         for name, value in {**values, "num": 1}.items():
             sums[name] = sums.get(name, 0) + value
         bar.update()
@@ -171,15 +185,16 @@ def train(config, device, dry_run):
     bar.close()
     folder.close()
     if rank == 0:
-        how = "done" if done else "stopped, run the same command to resume"
-        print(f"{folder.path}: {how}, step {step} of {settings.steps}, best validation {best:.2f} dB")
+        how = "done" if validated == settings.steps else "stopped, run the same command to resume"
+        score = f", best validation {best:.2f} dB" if best > -math.inf else ""
+        print(f"{folder.path}: {how}, step {step} of {settings.steps}{score}")
 
 
 def optimise(network, terms, optimizer, scaler, batches, settings, step, device, clock):
     """One step over a batch, run in `accumulate` parts; returns the loss, its terms and the gradient norm."""
     network.train()
     optimizer.zero_grad()
-    values, names = dict.fromkeys(["loss", *terms], 0.0), []
+    sums, names = 0, []
     for part in range(settings.accumulate):
         with clock.waiting():
             batch = next(batches)
@@ -187,20 +202,23 @@ def optimise(network, terms, optimizer, scaler, batches, settings, step, device,
         more_parts = part + 1 < settings.accumulate and isinstance(network, DistributedDataParallel)
         with network.no_sync() if more_parts else nullcontext():
             with autocast(device, settings.precision):
-                output = network(hazy, prob)
-                losses = {name: term(output.float(), clear, hazy) for name, (_, term) in terms.items()}
-            losses["loss"] = sum(weight * losses[name] for name, (weight, _) in terms.items())
-            scaler.scale(losses["loss"] / settings.accumulate).backward()
+                output = network(hazy, prob).float()
+                losses = [term(output, clear, hazy) for _, term in terms.values()]
+            loss = sum(weight * value for (weight, _), value in zip(terms.values(), losses, strict=True))
+            scaler.scale(loss / settings.accumulate).backward()
+        sums = sums + torch.stack([loss, *losses]).detach() / settings.accumulate
         names += batch["name"]
-        for name, loss in losses.items():
-            values[name] += distributed.mean_over_processes(loss.detach()).item() / settings.accumulate
-    refuse_non_finite(values, step + 1, names)
     scaler.unscale_(optimizer)
-    values["gradient_norm"] = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip or math.inf).item()
-    if not scaler.is_enabled():  # a scaler skips such a step and lowers its scale
-        refuse_non_finite(values, step + 1, names)
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip or math.inf)
     scaler.step(optimizer)
     scaler.update()
+    numbers = torch.cat([distributed.mean_over_processes(sums), norm[None]]).tolist()  # the one wait for the GPU
+    values = dict(zip(("loss", *terms, "gradient_norm"), numbers, strict=True))
+    if scaler.is_enabled():  # it skips a step whose gradient overflows, and lowers its scale
+        values["skipped"] = float(not math.isfinite(values["gradient_norm"]))
+        if values["skipped"] and scaler.get_scale() >= 1:
+            values["gradient_norm"] = 0.0
+    refuse_non_finite(values, step, names)
     clock.images += settings.batch
     return values
 
@@ -213,12 +231,15 @@ def learning_rate(step, settings):
     return settings.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def open_pairs(config):
+def open_pairs(config, world):
     """The pairs to train on, those to validate on, and the centre crop of the latter (None: whole images)."""
-    data = config.data
+    data, settings = config.data, config.train
+    if settings.batch % (world * settings.accumulate):
+        parts = f"{world} process(es) in {settings.accumulate} part(s)"
+        raise ValueError(f"train.batch={settings.batch} cannot be shared equally by {parts}: change train.batch")
     pairs = Pairs(data.folder, data.train, data.max_pixels)
     if data.val == "test-crop":
-        return pairs, Pairs(data.folder, data.test, data.max_pixels), config.train.crop
+        return pairs, Pairs(data.folder, data.test, data.max_pixels), settings.crop
     if isinstance(data.val, str):
         return pairs, Pairs(data.folder, data.val, data.max_pixels), data.val_crop
     kept, held = hold_out(pairs.names, data.val, config.seed)
@@ -236,7 +257,7 @@ def open_text(config, pairs):
     """The Domains of the pairs' split, and the pairs' N x K probabilities; a network without fusion needs neither."""
     if config.model.fusion == "none":
         return None, torch.zeros(len(pairs), 1).numpy()
-    domains = open_domains(pairs.folder, config.text)
+    domains = open_domains(pairs.folder, config.text, identify(config.text.weights))
     return domains, prob_of(domains, pairs.names, config.text.labels, config.seed if config.text.shuffle else None)
 
 
@@ -248,24 +269,40 @@ def text_facts(config, domains):
     """What a checkpoint says of its text features."""
     if domains is None:
         return None
-    facts = {name: getattr(domains, name) for name in ("encoder", "weights", "zero_shot")}
+    facts = {
+        name: getattr(domains, name) for name in ("encoder", "weights", "source", "zero_shot", "beta2", "beta3")
+    }
     return {**facts, "classes": list(domains.classes), "prompts": list(domains.prompts), "labels": config.text.labels}
 
 
-def build_network(config, domains):
-    """A network of the settings, with fresh weights or those of model.init."""
+def fingerprint(pairs, prob, domains):
+    """A hash by which a resumed run knows its training data again: the images' names, labels and text features."""
+    digest = hashlib.sha256("\n".join(pairs.names).encode() + prob.tobytes())
+    digest.update(domains.text.tobytes() if domains else b"")
+    return digest.hexdigest()
+
+
+def build_network(config, domains, start=True):
+    """A network of the settings, with fresh weights or, if `start` is on, those of model.init."""
     model = config.model
     text = torch.from_numpy(domains.text) if domains else None
     network = build_model(model.size, model.fusion, model.merge, text)
-    if model.init:
+    if model.init and start:
         source = checkpoint.load(model.init)
-        if checkpoint.is_ours(source):
-            start_from(network, restore(source["network"], checkpoint.evaluated_state(source)))
-        elif is_published(source):
-            start_from(network, load_published(source, text))
-        else:
-            raise ValueError(f"model.init={model.init} is neither a checkpoint of this project nor a published one")
+        try:
+            start_from(network, network_of(source, text))
+        except ValueError as error:
+            raise ValueError(f"model.init={model.init}: {error}") from None
     return network
+
+
+def network_of(source, text):
+    """The network of a loaded checkpoint, this project's or a published one."""
+    if checkpoint.is_ours(source):
+        return restore(source["network"], checkpoint.evaluated_state(source))
+    if is_published(source):
+        return load_published(source, text)
+    raise ValueError("neither a checkpoint of this project nor a published one")
 
 
 def comparison(network, samples, device, num=3, crop=256):
@@ -283,15 +320,37 @@ def comparison(network, samples, device, num=3, crop=256):
 
 
 def describe_cost(network, config, num_pairs):
-    """Parameters, multiply-adds, steps and epochs, as lines of text."""
-    settings = config.train
+    """Parameters, multiply-adds, steps, epochs and memory, as lines of text."""
+    settings, pixels = config.train, config.train.crop**2
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    macs = multiply_adds(copy.deepcopy(network), settings.crop, settings.crop, len(config.text.classes))
     epochs = settings.steps * settings.batch / num_pairs
+    share = settings.batch // (distributed.world_size() * settings.accumulate)
+    prob = torch.full((1, len(config.text.classes)), 1 / len(config.text.classes))
+    term = config.loss.contrastive and contrastive_loss(config.loss.backbone, None, config.loss.published_features)
+    weights = [*network.parameters(), *(term.parameters() if term else ())]
+
+    def macs(side):
+        return multiply_adds(lambda: network(torch.rand(1, 3, side, side), prob))
+
+    def activations(side):
+        hazy, clear = torch.rand(2, 1, 3, side, side)
+
+        def loss():
+            with autocast(torch.device("cpu"), settings.precision):
+                output = network.train()(hazy, prob).float()
+                return l1_loss(output, clear) + (term(output, clear, hazy) if term else 0)
+
+        return bytes_for_backward(loss, weights)
+
+    fixed_macs, macs_a_pixel = by_pixels(macs)
+    fixed, a_pixel = by_pixels(activations)
+    fixed += 4 * (parameters * (4 if settings.ema else 3) + sum(weight.numel() for weight in weights))
     return (
         f"parameters     {parameters:,}\n"
-        f"multiply-adds  {macs / 1e9:.2f} G an image of {settings.crop} x {settings.crop}, forward\n"
-        f"steps          {settings.steps:,} of batch {settings.batch}: {epochs:,.1f} epochs of {num_pairs:,} pairs"
+        f"multiply-adds  {(fixed_macs + macs_a_pixel * pixels) / 1e9:.2f} G an image of crop {settings.crop}, forward\n"
+        f"steps          {settings.steps:,} of batch {settings.batch}: {epochs:,.1f} epochs of {num_pairs:,} pairs\n"
+        f"memory         at least {(fixed + a_pixel * share * pixels) / 1e9:.1f} GB a process: {fixed / 1e9:.2f} GB of "
+        f"weights, gradients, optimiser, and {a_pixel * pixels / 1e9:.2f} GB an image for the backward pass"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 STAND_IN = "stand-in"
+NEEDED = ("classes", "prompts", "text", "names", "prob", "encoder", "weights", "zero_shot")  # in domains.npz
 WIDTH = 512  # of stand-in text vectors, as ViT-B/32's
 
 
@@ -17,9 +18,9 @@ class Domains:
     """Text features of K classes and the probabilities of N images.
 
     classes: K names. prompts: the templates. text: K x D float32, unit length. names: N file names.
-    prob: N x K float32. given: N bool, labels that were given or corrected by hand. stamps: N x 2 int64, size in bytes
-    and modification time in ns of the labelled images, by which changed ones are known.
-    encoder, weights, zero_shot: how they were made.
+    prob: N x K float32. given: N bool, labels that were given or corrected by hand.
+    encoder, weights, zero_shot, beta2, beta3: how they were made; weights is a tag or "sha256:HEX" of a local file, and
+    the betas are 0 unless zero_shot is "calip". source: the weights as the settings named them.
     """
 
     classes: tuple
@@ -28,10 +29,12 @@ class Domains:
     names: tuple
     prob: np.ndarray
     given: np.ndarray
-    stamps: np.ndarray
     encoder: str
     weights: str
     zero_shot: str
+    source: str = "none"
+    beta2: float = 0.0
+    beta3: float = 0.0
 
     def labels(self):
         """The most likely class of every image, by name."""
@@ -61,7 +64,6 @@ def stand_in_domains(folder, classes, prompts):
         names=names,
         prob=np.stack([one_hot(classes, labels[name]) for name in names]),
         given=np.ones(len(names), bool),
-        stamps=np.zeros((len(names), 2), np.int64),
         encoder=STAND_IN,
         weights="none",
         zero_shot="none",
@@ -74,31 +76,71 @@ def one_hot(classes, label):
 
 def read_labels(folder, classes):
     """{name: domain} of <folder>/domains.csv, or None where there is none. Raises ValueError naming a bad line."""
+    _, lines = read_table(folder)
+    return labels_of(folder, lines, classes) if lines else None
+
+
+def hand_labels(folder, classes):
+    """{name: domain} of the lines of <folder>/domains.csv that people wrote or corrected; empty where there is none.
+
+    Those are the lines without probabilities, those with 1 and 0 in their place (as such labels are written back), and
+    those whose domain is not their most likely one. Raises ValueError naming a bad line.
+    """
+    columns, lines = read_table(folder)
+    return labels_of(folder, [line for line in lines if is_by_hand(folder, columns, *line)], classes)
+
+
+def read_table(folder):
+    """The classes that <folder>/domains.csv has columns for, and its lines: (number, name, domain, texts of columns).
+
+    Nothing where there is no such file. Raises ValueError when it cannot be read or lacks its first line.
+    """
     path = Path(folder) / "domains.csv"
     if not path.exists():
-        return None
+        return (), []
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if not rows or not {"name", "domain"} <= set(rows[0]):
         raise ValueError(f"{path} must begin with the line name,domain and hold a line for every image")
-    labels = {}
-    for number, row in enumerate(rows, 2):
-        name, domain = row["name"], (row["domain"] or "").strip()
+    columns = tuple(column for column in rows[0] if column not in ("name", "domain", None))
+    domains = [(row["domain"] or "").strip() for row in rows]
+    if not set(columns) & set(domains):  # of something else than classes, such as remarks
+        columns = ()
+    lines = enumerate(zip(rows, domains, strict=True), 2)
+    return columns, [(n, row["name"], domain, [row[column] for column in columns]) for n, (row, domain) in lines]
+
+
+def labels_of(folder, lines, classes):
+    path, labels = Path(folder) / "domains.csv", {}
+    for number, name, domain, _ in lines:
         if domain not in classes:
-            raise ValueError(f"{path}, line {number}: {domain!r} is none of text.classes ({', '.join(classes)})")
+            raise ValueError(
+                f"{path}, line {number}: {domain!r} is none of text.classes ({', '.join(classes)}): correct it, "
+                "or move the file away"
+            )
         if labels.setdefault(name, domain) != domain:
             raise ValueError(f"{path}, line {number}: {name} is labelled twice, differently")
     return labels
 
 
+def is_by_hand(folder, columns, number, name, domain, texts):
+    if not columns or not all(texts) or set(texts) <= {"0", "1"}:
+        return True
+    try:
+        return columns[np.argmax([float(text) for text in texts])] != domain
+    except ValueError:
+        path = Path(folder) / "domains.csv"
+        raise ValueError(f"{path}, line {number}: {', '.join(texts)} are not all probabilities") from None
+
+
 def with_corrections(domains, folder):
-    """Domains in which the labels of domains.csv that differ from the most likely class win, as one-hot."""
-    labels = read_labels(folder, domains.classes) or {}
+    """Domains in which the labels that people wrote into domains.csv win, as one-hot."""
+    labels = hand_labels(folder, domains.classes)
     prob, given = domains.prob.copy(), domains.given.copy()
-    for i, (name, label) in enumerate(zip(domains.names, domains.labels(), strict=True)):
-        if labels.get(name, label) != label:
+    for i, name in enumerate(domains.names):
+        if name in labels:
             prob[i], given[i] = one_hot(domains.classes, labels[name]), True
     return replace(domains, prob=prob, given=given)
 
@@ -111,47 +153,88 @@ def save_domains(folder, domains):
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["name", "domain", *domains.classes])
-    for name, label, prob in zip(domains.names, domains.labels(), domains.prob, strict=True):
-        writer.writerow([name, label, *(f"{p:.4f}" for p in prob)])
+    for name, label, prob, given in zip(domains.names, domains.labels(), domains.prob, domains.given, strict=True):
+        whole = given and set(prob.tolist()) <= {0, 1}
+        writer.writerow([name, label, *(map(int, prob) if whole else readable(prob))])
     for name, data in (("domains.npz", buffer.getvalue()), ("domains.csv", table.getvalue().encode())):
         aside = Path(folder) / f".{name}.{os.getpid()}.tmp"
         aside.write_bytes(data)
         aside.replace(Path(folder) / name)
 
 
-def load_domains(folder):
-    """Read <folder>/domains.npz with the corrections of domains.csv, or None where there is none.
+def readable(prob):
+    """Probabilities as texts of four decimals, or of as many as it takes for the most likely class to stay that."""
+    for decimals in range(4, 12):
+        texts = [f"{p:.{decimals}f}" for p in prob]
+        if np.argmax([float(text) for text in texts]) == prob.argmax():
+            break
+    return texts
 
-    Raises ValueError naming the file when it is broken or incomplete.
+
+def load_domains(folder):
+    """<folder>/domains.npz with the corrections of domains.csv, or None where there is no domains.npz.
+
+    Raises ValueError naming the file, and the line, that is broken.
     """
+    domains = read_domains(folder)
+    return domains and with_corrections(domains, folder)
+
+
+def read_domains(folder):
+    """<folder>/domains.npz as it was written, or None where there is none. ValueError when it is broken."""
     path = Path(folder) / "domains.npz"
     if not path.exists():
         return None
     remedy = "delete it and run clip_text.py again"
     try:
         with np.load(path, allow_pickle=False) as stored:
-            values = {name: stored[name] for name in Domains.__dataclass_fields__}
+            values = {name: stored[name] for name in Domains.__dataclass_fields__ if name in stored or name in NEEDED}
+        values.setdefault("given", np.zeros(values["names"].size, bool))
+        values.setdefault("source", values["weights"])
+        for name in ("classes", "prompts", "names"):
+            values[name] = tuple(str(item) for item in values[name].ravel())
+        for name in ("encoder", "weights", "zero_shot", "source"):
+            values[name] = str(values[name])
+        for name in ("beta2", "beta3"):
+            values[name] = float(values.get(name, 0))
     except Exception as error:  # a broken archive fails in many ways: zip, zlib, header and pickle errors
         raise ValueError(f"{path} cannot be read ({type(error).__name__}): {remedy}") from None
-    for name in ("classes", "prompts", "names"):
-        values[name] = tuple(str(item) for item in values[name].ravel())
-    for name in ("encoder", "weights", "zero_shot"):
-        values[name] = str(values[name])
     domains = Domains(**values)
     num_names, num_classes = len(domains.names), len(domains.classes)
     shapes_fit = domains.text.ndim == 2 and domains.text.shape[0] == num_classes
     shapes_fit &= domains.prob.shape == (num_names, num_classes) and domains.given.shape == (num_names,)
-    shapes_fit &= domains.stamps.shape == (num_names, 2)
     numbers = domains.text.dtype == domains.prob.dtype == np.float32
     if not shapes_fit or not numbers or not np.isfinite(domains.text).all() or not np.isfinite(domains.prob).all():
         raise ValueError(f"{path} holds arrays that do not fit together: {remedy}")
-    return with_corrections(domains, folder)
+    return domains
+
+
+def made_with(text, weights=None):
+    """How the `text` settings would make a Domains: {field: value}.
+
+    weights: what identifies the encoder's weights, a tag or "sha256:HEX"; None: not known.
+    """
+    made = {"classes": text.classes, "prompts": text.prompts, "encoder": text.encoder}
+    if text.encoder == STAND_IN:
+        return made
+    calip = text.zero_shot == "calip"
+    made |= {"zero_shot": text.zero_shot, "beta2": text.beta2 * calip, "beta3": text.beta3 * calip}
+    return made | ({"weights": weights} if weights else {})
+
+
+def difference(domains, made):
+    """(field, value, wanted) of the first thing in which a Domains differs from `made_with`; None where all agree."""
+    for name, wanted in made.items():
+        value = getattr(domains, name)
+        if value != wanted and not (name == "weights" and wanted == domains.source):  # a file that is elsewhere now
+            return name, value, wanted
+    return None
 
 
 def open_domains(folder, text, weights=None):
     """The Domains of a split, as the settings ask for them.
 
-    text: the `text` settings. weights: what identifies its encoder's weights; None: not checked.
+    text: the `text` settings. weights: as in `made_with`; None: not checked.
     domains.csv alone will do for the stand-in encoder. Raises ValueError naming the folder and the remedy when there
     are none, or when they were made with other settings and text.accept is off.
     """
@@ -160,16 +243,13 @@ def open_domains(folder, text, weights=None):
         return stand_in_domains(folder, text.classes, text.prompts)
     if domains is None:
         raise ValueError(f"{folder} has no domains.npz: run clip_text.py with the same settings first")
-    wanted = {"classes": text.classes, "prompts": text.prompts, "encoder": text.encoder}
-    if text.encoder != STAND_IN:
-        wanted |= {"zero_shot": text.zero_shot} | ({"weights": weights} if weights else {})
-    for name, value in wanted.items():
-        made = getattr(domains, name)
-        if made != value and not text.accept:
-            raise ValueError(
-                f"{folder}/domains.npz was made with {name} {made}, the settings ask for {value}: "
-                "run clip_text.py again, or set text.accept=true"
-            )
+    differs = difference(domains, made_with(text, weights))
+    if differs and not text.accept:
+        name, value, wanted = differs
+        raise ValueError(
+            f"{folder}/domains.npz was made with {name} {value}, the settings ask for {wanted}: "
+            "run clip_text.py again, or set text.accept=true"
+        )
     return domains
 
 

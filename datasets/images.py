@@ -76,14 +76,19 @@ def read_image(path):
 
 def write_image(path, image):
     """Write H x W x 3 RGB, uint8 or uint16; the file is written aside and moved into place."""
+    done, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ValueError(f"{path} cannot be written: {Path(path).suffix} does not hold {image.dtype} images")
+    replace_file(path, data.tobytes())
+
+
+def replace_file(path, data):
+    """Write bytes aside and move them into place; folders are made as needed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise ValueError(f"{path} cannot be written: {path.suffix} does not hold {image.dtype} images")
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        aside.write_bytes(data.tobytes())
+        aside.write_bytes(data)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

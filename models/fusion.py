@@ -77,7 +77,7 @@ class ParametricFusion(nn.Module):
         return F.conv2d(mean, (out @ self.value_weight)[:, None, None, None], out @ self.value_bias + self.out.bias)
 
 
-def tilted_mean(u, tokens, knots=1024):
+def tilted_mean(u, tokens, knots=512):
     """g(u) = sum_j t_j exp(u t_j) / sum_j exp(u t_j), the mean of the tokens under weights tilted by u.
 
     u: B x N, tokens: B x D; returns B x N. O(N) memory: g is tabulated with its slope, the variance of t under the same
@@ -90,10 +90,15 @@ def tilted_mean(u, tokens, knots=1024):
         lowest, highest = u.to(wide).aminmax(dim=1, keepdim=True)
         step = ((highest - lowest) / (knots - 1)).clamp_min(torch.finfo(wide).tiny ** 0.5)  # B x 1
         grid = lowest + step * torch.arange(knots, device=u.device, dtype=wide)  # B x knots
-        tokens = tokens.to(wide)[:, None, :]  # B x 1 x D
-        weight = (grid[:, :, None] * tokens).softmax(dim=2)  # B x knots x D, small beside an image
-        mean = (weight * tokens).sum(2)
-        slope = (weight * (tokens - mean[:, :, None]).square()).sum(2) * step
+        tokens = tokens.to(wide)
+        centre = tokens.mean(1, keepdim=True)
+        centred = tokens - centre
+        weight = grid[:, :, None] * centred[:, None]  # B x knots x D, the one tensor of this size
+        weight = weight.sub_(weight.amax(2, keepdim=True)).exp_()
+        moments = torch.stack([torch.ones_like(tokens), centred, centred.square()], dim=2)  # B x D x 3
+        total, first, second = (weight @ moments).unbind(2)
+        mean = centre + first / total
+        slope = (second / total - (first / total).square()) * step
     position = (u.to(wide) - lowest) / step
     left = position.detach().floor().clamp(0, knots - 2).long()
     x = position - left

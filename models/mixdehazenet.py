@@ -130,10 +130,7 @@ class MixDehazeNet(nn.Module):
         """Image and text to the channels of the first stage: B x 3 x H x W and B x K to B x C1 x H x W."""
         if self.fusion is None:
             return self.patch_embed(image)
-        if prob is None or prob.shape != (image.shape[0], self.text.shape[0]):
-            wanted = f"{image.shape[0]} x {self.text.shape[0]}"
-            got = "nothing" if prob is None else " x ".join(map(str, prob.shape))
-            raise ValueError(f"prob must be {wanted} (images x text classes), got {got}")
+        check_prob(prob, image.shape[0], self.text.shape[0])
         extra = self.fusion(image, self.text, prob)
         return self.patch_embed(torch.cat([image, extra], dim=1) if self.merge == "concat" else image + extra)
 
@@ -151,6 +148,12 @@ class MixDehazeNet(nn.Module):
 
 def stage(dim, depth):
     return nn.Sequential(*[MixStructureBlock(dim) for _ in range(depth)])
+
+
+def check_prob(prob, num_images, num_classes):
+    if prob is None or prob.shape != (num_images, num_classes):
+        got = "nothing" if prob is None else " x ".join(map(str, prob.shape))
+        raise ValueError(f"prob must be {num_images} x {num_classes} (images x text classes), got {got}")
 
 
 def padded(side):

@@ -41,6 +41,11 @@ def is_published(state_dict):
     return isinstance(state_dict, dict) and any("patch_embed.proj." in str(name) for name in unwrap(state_dict))
 
 
+def needs_text(state_dict):
+    """Whether a published checkpoint is MixCLDehazeNet's, which lacks the text embeddings that it was trained with."""
+    return any("text_emb." in name for name in unwrap(state_dict))
+
+
 def load_published(state_dict, text=None):
     """Build the network of a published MixDehazeNet or MixCLDehazeNet checkpoint.
 
@@ -50,7 +55,7 @@ def load_published(state_dict, text=None):
     Returns the network in evaluation mode. Raises ValueError naming missing, unexpected or misshapen tensors.
     """
     published = unwrap(state_dict)
-    size, fusion = find_size(published), "parametric" if any("text_emb." in name for name in published) else "none"
+    size, fusion = find_size(published), "parametric" if needs_text(published) else "none"
     if fusion == "parametric" and text is None:
         raise ValueError("a MixCLDehazeNet checkpoint holds no text embeddings: give them as text, a K x D tensor")
     network = build_model(size, fusion, text=text)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from datasets.domains import (
+    hand_labels,
     load_domains,
     open_domains,
     prob_of,
     read_labels,
+    readable,
     save_domains,
     stand_in_domains,
     stand_in_text,
@@ -53,6 +55,40 @@ def test_a_correction_by_hand_wins(folder):
     assert np.array_equal(loaded.prob[1:], soft[1:])
 
 
+def test_lines_by_hand_are_told_from_written_ones(tmp_path):
+    lines = [
+        "name,domain,indoor,outdoor",
+        "sure.png,indoor,1.0000,0.0000",
+        "unsure.png,outdoor,0.4999,0.5001",
+        "turned.png,indoor,0.1000,0.9000",
+        "given.png,outdoor,0,1",
+        "added.png,indoor",
+    ]
+    (tmp_path / "domains.csv").write_text("\n".join(lines))
+    assert hand_labels(tmp_path, TEXT.classes) == {
+        "turned.png": "indoor", "given.png": "outdoor", "added.png": "indoor"
+    }
+    (tmp_path / "domains.csv").write_text("name,domain,remark\na.png,indoor,dark\n")
+    assert hand_labels(tmp_path, TEXT.classes) == {"a.png": "indoor"}
+    (tmp_path / "domains.csv").write_text("\n".join([*lines[:2], "a.png,indoor,0.5,x"]))
+    with pytest.raises(ValueError, match="line 3: 0.5, x are not all probabilities"):
+        hand_labels(tmp_path, TEXT.classes)
+
+
+def test_other_classes_than_before_are_no_corrections(tmp_path):
+    (tmp_path / "domains.csv").write_text("name,domain,indoor,outdoor\na.png,indoor,0.9000,0.1000\n")
+    assert hand_labels(tmp_path, ("street", "room")) == {}
+    (tmp_path / "domains.csv").write_text("name,domain,indoor,outdoor\na.png,indoor,1,0\n")
+    with pytest.raises(ValueError, match="line 2: 'indoor' is none of text.classes .*move the file away"):
+        hand_labels(tmp_path, ("street", "room"))
+
+
+def test_written_probabilities_keep_the_most_likely_class():
+    assert readable(np.float32([0.25, 0.75])) == ["0.2500", "0.7500"]
+    texts = readable(np.float32([0.49999, 0.50001]))
+    assert [float(text) for text in texts] == pytest.approx([0.49999, 0.50001])
+
+
 def test_probabilities_by_name_hard_and_shuffled(folder):
     domains = replace(
         stand_in_domains(folder, TEXT.classes, TEXT.prompts),
@@ -87,6 +123,36 @@ def test_features_made_with_other_settings_are_refused_unless_accepted(folder):
     with pytest.raises(ValueError, match="made with encoder stand-in, the settings ask for ViT"):
         open_domains(folder, Text())
     assert open_domains(folder, Text(accept=True)).encoder == "stand-in"
+
+
+@pytest.mark.parametrize(
+    ("asked", "weights", "named"),
+    [
+        ({}, "sha256:12", None),
+        ({}, "clip.pt", None),  # the file itself is not here
+        ({}, "sha256:34", "weights sha256:12, the settings ask for sha256:34"),
+        ({"beta3": 0.1}, "sha256:12", "beta3 0.05, the settings ask for 0.1"),
+        ({"zero_shot": "clip"}, "sha256:12", "zero_shot calip"),
+        ({"prompt": "{class}"}, "sha256:12", "prompts"),
+    ],
+)
+def test_every_setting_that_makes_features_is_compared(folder, asked, weights, named):
+    made = {"encoder": "ViT-B-32", "weights": "sha256:12", "source": "clip.pt", "zero_shot": "calip"}
+    known = stand_in_domains(folder, TEXT.classes, TEXT.prompts)
+    save_domains(folder, replace(known, **made, beta2=0.5, beta3=0.05))
+    text = Text(**{"encoder": "ViT-B-32", "weights": "clip.pt", "zero_shot": "calip", **asked})
+    if named:
+        with pytest.raises(ValueError, match=named):
+            open_domains(folder, text, weights)
+    else:
+        assert open_domains(folder, text, weights).source == "clip.pt"
+
+
+def test_a_file_of_the_contracts_fields_alone_is_enough(folder):
+    domains = stand_in_domains(folder, TEXT.classes, TEXT.prompts)
+    fields = ("classes", "prompts", "text", "names", "prob", "encoder", "weights", "zero_shot")
+    np.savez(folder / "domains.npz", **{name: np.array(getattr(domains, name)) for name in fields})
+    assert np.array_equal(load_domains(folder).prob, domains.prob)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + bytes(100)])

@@ -1,6 +1,7 @@
 """Checkpoint files: tensors and plain Python only, written aside and moved into place, loaded without running code."""
 
 import hashlib
+import io
 import os
 import pickle
 import warnings
@@ -30,16 +31,20 @@ def save(path, checkpoint, previous=None):
     """
     path = Path(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, **checkpoint}, content)
     try:
         with open(aside, "wb") as file:
-            torch.save({"format": FORMAT, **checkpoint}, file)
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         if previous is not None and path.exists():
             path.replace(previous)
         aside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-        raise OSError(f"{path} cannot be written: {reason(error)}; what was saved before is kept") from None
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written ({reason(error)}), what was saved before is kept: make room, then run again"
+        ) from None
     finally:
         aside.unlink(missing_ok=True)
 

@@ -1,10 +1,12 @@
 """The processes of one training run, as torchrun starts them; without torchrun there is one."""
 
 import os
+import sys
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
+from torch.distributed.nn.functional import all_reduce
 
 
 @contextmanager
@@ -30,9 +32,11 @@ def pick_device(name):
         raise ValueError("device=cuda, but this machine has no usable CUDA GPU: use device=cpu or device=auto")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    torch.cuda.set_device(device)
-    return device
+    local, num_gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if local >= num_gpus:
+        raise ValueError(f"process {local} of this machine has no GPU of its own: use --nproc-per-node {num_gpus}")
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
 
 
 def rank():
@@ -46,6 +50,25 @@ def world_size():
 def is_main():
     """Whether this is the process that writes files and prints."""
     return rank() == 0
+
+
+def on_main(work):
+    """What work(), called by the main process alone, returns: on every process. All must call it.
+
+    Only the main process's machine needs the files that work() reads. Where work() raises, the main process reports it
+    and the others leave with exit code 2 rather than wait for it.
+    """
+    if world_size() == 1:
+        return work()
+    outcome = [False, None]
+    try:
+        if is_main():
+            outcome = [True, work()]
+    finally:
+        dist.broadcast_object_list(outcome)
+    if not outcome[0]:
+        sys.exit(2)
+    return outcome[1]
 
 
 def gather(items):
@@ -67,13 +90,12 @@ def any_process(flag, device):
 
 
 def mean_over_processes(value):
-    """A scalar tensor averaged over the processes; all must call it."""
-    if world_size() > 1:
-        dist.all_reduce(value)
-        value /= world_size()
-    return value
+    """A tensor averaged over the processes, each of which gets its share of the gradient; all must call it."""
+    return all_reduce(value) / world_size() if world_size() > 1 else value
 
 
-def wait_for_all():
+def share_buffers(network):
+    """Give every process the main process's buffers, such as BatchNorm statistics; all must call it."""
     if world_size() > 1:
-        dist.barrier()
+        for buffer in network.buffers():
+            dist.broadcast(buffer, 0)

@@ -7,10 +7,13 @@ from pathlib import Path
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line, and whose options may stand anywhere."""
 
     def __init__(self, doc):
         super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def parse_args(self, args=None, namespace=None):
+        return self.parse_intermixed_args(args, namespace)
 
     def error(self, message):
         raise ValueError(f"{message} (see {self.prog} --help)")
@@ -30,15 +33,24 @@ def run(main):
     A user's mistake (ValueError, OSError) or a loss that is no number is one line on standard error and exit code 2.
     With MIXCLDEHAZE_DEBUG set it is a traceback instead.
     """
+    rank = os.environ.get("RANK", "0")  # of the processes that torchrun started
+    name = Path(sys.argv[0]).name + (f" (process {rank})" if rank != "0" else "")
     try:
         code = main()
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("MIXCLDEHAZE_DEBUG"):
             raise
-        line = " ".join(str(error).split())
-        print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
+        print(f"{name}: {one_line(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
-        print(f"{Path(sys.argv[0]).name}: stopped", file=sys.stderr)
+        print(f"{name}: stopped", file=sys.stderr)
         code = 130
     sys.exit(code or 0)
+
+
+def one_line(error):
+    """What an error says, on one line; of one from a data loading process, what was said there."""
+    text = str(error).strip()
+    if text.startswith("Caught ") and "DataLoader worker" in text:
+        text = text[text.rindex(f"{type(error).__name__}: ") :].partition(": ")[2]
+    return " ".join(text.split())

@@ -14,11 +14,11 @@ def autocast(device, precision):
 
 
 @torch.inference_mode()
-def evaluate(network, loader, device, precision="fp32", progress=lambda batches: batches):
+def evaluate(network, loader, device, precision="fp32", progress=lambda batches: batches, keep=None):
     """Score a network over all processes.
 
     loader: batches of {"hazy", "clear": B x 3 x H x W in [-1, 1], "prob": B x K, "index": B}; each process its share.
-    progress: wraps the batches, for a progress bar.
+    progress: wraps the batches, for a progress bar. keep: called with each batch's list of indices and outputs.
     Returns rows {"index", "psnr", "ssim", "input_psnr", "input_ssim"} in order of index, the same on every process;
     the input's scores are those of the hazy image itself.
     """
@@ -28,6 +28,8 @@ def evaluate(network, loader, device, precision="fp32", progress=lambda batches:
         hazy, clear, prob = (batch[name].to(device, non_blocking=True) for name in ("hazy", "clear", "prob"))
         with autocast(device, precision):
             output = network(hazy, prob)
+        if keep:
+            keep(batch["index"].tolist(), output)
         hazy, clear, output = (image.float().clamp(-1, 1) * 0.5 + 0.5 for image in (hazy, clear, output))
         scores = [batch["index"], psnr(output, clear), ssim(output, clear), psnr(hazy, clear), ssim(hazy, clear)]
         for values in zip(*(score.tolist() for score in scores), strict=True):

@@ -1,6 +1,7 @@
-"""The training loss: L1, and contrastive regularisation by the features of a frozen ResNet."""
+"""The training loss beside L1: contrastive regularisation by the features of a frozen ResNet."""
 
 import socket
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import checkpoint
+from .distributed import mean_over_processes
 
 LAYER_WEIGHTS = (1 / 16, 1 / 8, 1 / 4, 1.0)  # of layer1 .. layer4
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -16,10 +18,11 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Contrastive(nn.Module):
     """Contrastive regularisation (Wu et al., CVPR 2021; AECR-Net), with ResNet features as MixDehazeNet uses it.
 
-    sum_i w_i L1(f_i(output), f_i(clear)) / (L1(f_i(output), f_i(hazy)) + 1e-7), f_i the outputs of layer1 .. layer4.
-    No gradient reaches the frozen network or the features of clear and hazy.
-    `published` feeds [-1, 1] images and leaves BatchNorm in training mode, as the published code does; else images are
-    normalised as the ResNet was trained and its statistics are used.
+    sum_i w_i L1(f_i(output), f_i(clear)) / (L1(f_i(output), f_i(hazy)) + 1e-7), f_i the outputs of layer1 .. layer4,
+    each L1 a mean over the batch of all processes. No gradient reaches the frozen network or the features of clear and
+    hazy. `published` feeds [-1, 1] images and leaves BatchNorm in training mode, as the published code does (its
+    statistics are then each process's own); else images are normalised as the ResNet was trained and its statistics
+    are used.
     """
 
     def __init__(self, resnet, published=False):
@@ -52,14 +55,16 @@ class Contrastive(nn.Module):
                 fixed = list(zip(self.features(clear), self.features(hazy), strict=True))
             else:
                 fixed = [both.chunk(2) for both in self.features(torch.cat([clear, hazy]))]
-        total = 0
-        for weight, own, (positive, negative) in zip(LAYER_WEIGHTS, self.features(output), fixed, strict=True):
-            total = total + weight * F.l1_loss(own, positive) / (F.l1_loss(own, negative) + 1e-7)
-        return total
+        distances = [
+            torch.stack([F.l1_loss(own, positive), F.l1_loss(own, negative)])
+            for own, (positive, negative) in zip(self.features(output), fixed, strict=True)
+        ]
+        to_clear, to_hazy = mean_over_processes(torch.stack(distances)).unbind(1)  # one number a layer
+        return (to_clear.new_tensor(LAYER_WEIGHTS) * to_clear / (to_hazy + 1e-7)).sum()
 
 
 def contrastive_loss(backbone, weights, published):
-    """Build the term from a torchvision ResNet's name and the tag or local file of its weights.
+    """Build the term from a torchvision ResNet's name and the tag or local file of its weights (None: random ones).
 
     Raises ValueError naming the setting and the ways out when the network or its weights cannot be had.
     """
@@ -69,7 +74,8 @@ def contrastive_loss(backbone, weights, published):
     if backbone not in names:
         raise ValueError(f"loss.backbone must be one of {', '.join(names)}, got {backbone!r}")
     resnet = models.get_model(backbone)
-    resnet.load_state_dict(resnet_weights(backbone, weights, resnet.state_dict()))
+    if weights is not None:
+        resnet.load_state_dict(resnet_weights(backbone, weights, resnet.state_dict()))
     return Contrastive(resnet, published)
 
 
@@ -79,7 +85,7 @@ def resnet_weights(backbone, weights, own):
 
     if Path(weights).is_file():
         state = checkpoint.load(weights)
-        if set(state) != set(own) or any(state[name].shape != own[name].shape for name in own):
+        if set(state) != set(own) or any(getattr(state[name], "shape", None) != own[name].shape for name in own):
             raise ValueError(f"loss.weights={weights} does not hold the weights of {backbone}: set loss.backbone")
         return state
     tags = models.get_model_weights(backbone).__members__
@@ -88,10 +94,10 @@ def resnet_weights(backbone, weights, own):
     socket.setdefaulttimeout(10)
     try:
         return tags[weights].get_state_dict(progress=False, check_hash=True)
-    except OSError as error:
+    except (OSError, HTTPException, RuntimeError) as error:  # no connection, a bad answer, a wrong hash
         raise ValueError(
             f"the {backbone} weights {weights} cannot be downloaded ({checkpoint.reason(error)}): "
-            "give a local file as loss.weights=PATH, or train without them, loss.contrastive=0"
+            "give a local file, loss.weights=PATH, or train without them, loss.contrastive=0"
         ) from None
     finally:
         socket.setdefaulttimeout(None)

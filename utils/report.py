@@ -109,7 +109,8 @@ def summary_table(metrics, colors):
     domains = metrics.get("domains", {})
     for name, scores in [("all", metrics), *sorted(domains.items())]:
         dot = "" if scores is metrics else f'<i class="dot {colors.get(name, "c0")}"></i>'
-        label = f'{dot}{html.escape(name)} <span class="quiet">{scores["num_images"]:,}</span>'
+        label = f'<span class="label">{dot}{html.escape(name)}</span>'
+        label += f'<span class="quiet">{scores["num_images"]:,}</span>'
         head = f'<th class="text" scope="rowgroup" rowspan="2">{label}</th>'
         for metric, title, digits in (("psnr", "PSNR", 2), ("ssim", "SSIM", 4)):
             before, after = scores["input"][metric], scores[metric]
@@ -226,7 +227,7 @@ def examples(rows, pictures):
             f'<figure class="example card"><h3>{label.capitalize()}: '
             f'<span class="{tone(gain(row))}">{number(gain(row), 2, True)} dB</span></h3>'
             f'<p class="quiet">{html.escape(row["name"])}<br>{domain}PSNR {number(float(row["input_psnr"]), 2)} → '
-            f"{number(float(row['psnr']), 2)} dB, SSIM {number(float(row['input_ssim']), 4)} → "
+            f"{number(float(row['psnr']), 2)} dB<br>SSIM {number(float(row['input_ssim']), 4)} → "
             f"{number(float(row['ssim']), 4)}</p>"
             f'<div class="frame" data-pair="hazy dehazed" '
             f'style="aspect-ratio: {width} / {height}; max-width: calc(75vh * {width / height:.4f})">{images}'

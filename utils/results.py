@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import math
 import os
 import platform
 import re
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -25,20 +27,34 @@ def summarise(rows):
 
 
 def write_results(folder, metrics, rows):
-    """Write metrics.json and results.csv, each aside and then moved into place."""
+    """Write metrics.json and results.csv, each aside and then moved into place.
+
+    An infinite PSNR, of an image that equals the clear one, is `inf` in results.csv; JSON has no such number, so a
+    mean over it is null in metrics.json.
+    """
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     write_text(folder / "results.csv", table.getvalue())
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(finite(metrics), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(folder / "metrics.json", text + "\n")
+
+
+def finite(value):
+    """Nested plain values in which None stands for numbers that are infinite or none."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_text(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write UTF-8, whole or not at all; a file name that is not valid Unicode shows its bytes as \\udcXX."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
@@ -46,11 +62,13 @@ def write_text(path, text):
 
 def score_table(metrics):
     """The scores of the hazy input and the dehazed images, over all and by domain, as lines of text."""
-    lines = [f"{'':12}{'images':>8}{'hazy input':>20}{'dehazed':>20}{'gain':>10}"]
-    for name, part in {"all": metrics, **metrics["domains"]}.items():
+    parts = {"all": metrics, **metrics["domains"]}
+    width = max(12, *map(len, parts))
+    lines = [f"{'':{width}}{'images':>8}{'hazy input':>20}{'dehazed':>20}{'gain':>10}"]
+    for name, part in parts.items():
         hazy, dehazed = (f"{score['psnr']:.2f} dB  {score['ssim']:.4f}" for score in (part["input"], part))
         gain = part["psnr"] - part["input"]["psnr"]
-        lines.append(f"{name:12}{part['num_images']:>8}{hazy:>20}{dehazed:>20}{gain:>+7.2f} dB")
+        lines.append(f"{name:{width}}{part['num_images']:>8}{hazy:>20}{dehazed:>20}{gain:>+7.2f} dB")
     return "\n".join(lines)
 
 
@@ -70,4 +88,17 @@ def environment(device):
 
 
 def results_folder(run, split):
-    return Path("results") / f"{run}-{split}"
+    """results/<run>-<split>, made now: better to fail before the scoring than after."""
+    folder = Path("results") / f"{run}-{split}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"{folder} cannot be made ({error.strerror})"
+        raise ValueError(f"{reason}: move what is in its way, or set run=NAME") from None
+    return folder
+
+
+def image_names(names):
+    """The PNG file of each image: its name with the ending .png, or after it where two images would share one."""
+    shared = Counter(Path(name).stem for name in names)
+    return [f"{Path(name).stem if shared[Path(name).stem] == 1 else name}.png" for name in names]

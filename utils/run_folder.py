@@ -3,13 +3,14 @@
 import fcntl
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import checkpoint
 from .config import from_plain, to_yaml
 from .settings import differences
 
-# Settings that may change between start and resume: they do not reach the result.
+# Settings that may change between start and resume: they do not reach the weights.
 FREE = (
     *("device", "checkpoint", "data.root", "data.workers", "data.max_pixels", "data.test", "text.batch", "text.accept"),
     *("train.eval_every", "train.save_every", "train.log_every"),
@@ -18,9 +19,10 @@ FREE_SECTIONS = ("test.",)
 
 
 class RunFolder:
-    """checkpoints/<run> of the process that writes; the others get one with `write` off, whose methods do nothing.
+    """checkpoints/<run>, used by the one process that writes; the others make theirs with `write` off.
 
-    Raises ValueError when another process is writing to it, OSError when it cannot be written.
+    `open` comes first, then `start_log`; `log`, `picture` and `close` do nothing where `write` is off.
+    All raise OSError naming the file that cannot be written.
     """
 
     def __init__(self, config, write=True):
@@ -28,93 +30,112 @@ class RunFolder:
         self.config = config
         self.write = write
         self.last, self.previous, self.best = (self.path / f"{name}.pt" for name in ("last", "previous", "best"))
-        if write:
+
+    def open(self, data):
+        """Make the folder this process's own until it ends, and return `load_last(data)`.
+
+        Raises ValueError when another process has it.
+        """
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock = open(self.path / ".lock", "w")
             try:
-                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                fcntl.lockf(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, it ends with this very process
+            except (BlockingIOError, PermissionError):
                 raise ValueError(f"{self.path} is in use by another training: wait, stop it, or set run=NAME") from None
+            for leftover in self.path.glob(".*.tmp"):  # of a process that was killed while writing
+                leftover.unlink()
+        return self.load_last(data)
 
-    def load_last(self):
+    def load_last(self, data):
         """The newest readable checkpoint of this run, or None for a new one.
 
         A broken last.pt is set aside in favour of previous.pt, with a warning. Raises ValueError when neither can be
-        read, or when the settings have changed in a way that would change the result.
+        read, or when the settings have changed in a way that would change the result, or the training data have.
+        data: what the data are known by, as in the state that is saved.
         """
-        found = [path for path in (self.last, self.previous) if path.exists()]
-        problems = []
-        for path in found:
-            try:
-                state = checkpoint.load(path)
-                if not checkpoint.is_ours(state) or "optimizer" not in state:
-                    raise ValueError(f"{path} is no checkpoint of a training of this project")
-            except ValueError as error:
-                problems.append(str(error))
+        problem = None
+        for path in (self.last, self.previous):
+            if not path.exists():
                 continue
-            if problems and self.write:
-                print(f"{problems[0]}: resuming from {path}, step {state['step']}", file=sys.stderr)
-            self.refuse_changes(state)
+            try:
+                state = read_training(path)
+            except ValueError as error:
+                problem = problem or error
+                continue
+            self.refuse_changes(state, data)
+            if problem:
+                aside = self.last.with_name("last-broken.pt")
+                self.last.replace(aside)
+                print(f"{problem}: kept as {aside}, resuming from {path}, step {state['step']}", file=sys.stderr)
             return state
-        if problems:
-            raise ValueError(f"{problems[0]}; delete {self.path} to start afresh, or set run=NAME")
+        if problem:
+            raise ValueError(f"{problem}: move {self.path} away to start afresh, or set run=NAME")
         return None
 
-    def refuse_changes(self, state):
+    def refuse_changes(self, state, data):
         changed = differences(from_plain(state["settings"]), self.config)
-        kept = {
-            key: values
-            for key, values in changed.items()
-            if key not in FREE and not key.startswith(FREE_SECTIONS)
-        }
+        kept = {key: values for key, values in changed.items() if key not in FREE and not key.startswith(FREE_SECTIONS)}
         if kept:
             text = ", ".join(f"{key} was {old} and is {new}" for key, (old, new) in kept.items())
             raise ValueError(f"{self.path} was begun with other settings ({text}): put them back, or set run=NAME")
+        if state["data"] != data:
+            what = "other training images, labels or text features"
+            raise ValueError(f"{self.path} was begun on {what}: put them back, or set run=NAME")
 
     def save(self, state):
         """Write last.pt; the one before becomes previous.pt."""
-        if self.write:
-            checkpoint.save(self.last, state, previous=self.previous)
+        checkpoint.save(self.last, state, previous=self.previous)
 
     def save_best(self, state):
         """Write best.pt: all but what only a resume needs."""
-        if self.write:
-            checkpoint.save(self.best, {k: v for k, v in state.items() if k not in ("optimizer", "scaler", "random")})
+        checkpoint.save(self.best, {k: v for k, v in state.items() if k not in ("optimizer", "scaler", "random")})
 
     def start_log(self, step):
-        """Write the settings and open log.jsonl and TensorBoard to continue after `step`; later lines are dropped."""
-        if not self.write:
-            return
+        """Write the settings, and open log.jsonl and TensorBoard to go on after `step`; what they say of later is lost.
+
+        A run killed at step 120 and resumed from its checkpoint of step 100 makes those 20 steps again.
+        """
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        (self.path / "config.yaml").write_text(to_yaml(self.config), encoding="utf-8")
         log = self.path / "log.jsonl"
         kept = [line for line in read_lines(log) if line["step"] <= step] if step else []
-        aside = self.path / ".log.tmp"
-        aside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        aside.replace(log)
-        self.log_file = open(log, "a", encoding="utf-8")
-        self.tensorboard = SummaryWriter(self.path, purge_step=step + 1 if step else None)
+        with writing(self.path):
+            write_text(self.path / "config.yaml", to_yaml(self.config))
+            write_text(log, "".join(json.dumps(line) + "\n" for line in kept))
+            self.log_file = open(log, "a", encoding="utf-8")
+            self.tensorboard = SummaryWriter(self.path, purge_step=step + 1)
 
     def log(self, event, step, **values):
         """One line of log.jsonl, and its numbers to TensorBoard as event/name."""
         if not self.write:
             return
-        self.log_file.write(json.dumps({"event": event, "step": step, **values}) + "\n")
-        self.log_file.flush()
-        for name, value in values.items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                self.tensorboard.add_scalar(f"{event}/{name}", value, step)
+        with writing(self.path / "log.jsonl"):
+            self.log_file.write(json.dumps({"event": event, "step": step, **values}) + "\n")
+            self.log_file.flush()
+            for name, value in values.items():
+                if isinstance(value, (int, float)):
+                    self.tensorboard.add_scalar(f"{event}/{name}", value, step)
 
     def picture(self, name, image, step):
         """A 3 x H x W image in [0, 1] to TensorBoard."""
         if self.write:
-            self.tensorboard.add_image(name, image, step)
+            with writing(self.path):
+                self.tensorboard.add_image(name, image, step)
 
     def close(self):
         if self.write:
-            self.tensorboard.close()
-            self.log_file.close()
+            with writing(self.path):
+                self.tensorboard.close()
+                self.log_file.close()
+
+
+def read_training(path):
+    """A checkpoint that a training can go on from; ValueError naming the file when it is none."""
+    state = checkpoint.load(path)
+    if not checkpoint.is_ours(state) or "optimizer" not in state:
+        raise ValueError(f"{path} is no checkpoint of a training of this project")
+    return state
 
 
 def read_lines(path):
@@ -126,3 +147,20 @@ def read_lines(path):
         except ValueError:
             break
     return lines
+
+
+def write_text(path, text):
+    """Write a file aside and move it into place, so that a kill leaves the old one or the new one."""
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+@contextmanager
+def writing(path):
+    """Name the path in the error of writing there."""
+    try:
+        yield
+    except OSError as error:
+        reason = checkpoint.reason(error)
+        raise OSError(f"{path} cannot be written ({reason}): make room, or give it a place that can be") from None

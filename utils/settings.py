@@ -33,15 +33,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Text:
-    encoder: str = "ViT-B-32-quickgelu"  # open_clip architecture, or "stand-in": fixed vectors, labels from domains.csv
-    weights: str = "openai"  # open_clip tag, or a local file or folder
+    # open_clip architecture, or local-dir:FOLDER of one, or "stand-in": fixed vectors and labels from domains.csv
+    encoder: str = "ViT-B-32-quickgelu"
+    weights: str = "openai"  # open_clip tag, or a local file (.safetensors, .pt, .pth, .bin), or its folder
     prompt: str | tuple[str, ...] = "a photo of a {class}"  # one template, or several to average
     classes: tuple[str, ...] = ("indoor", "outdoor")
     zero_shot: str = "clip"  # clip, or calip: logits refined by CALIP's parameter-free attention
     beta2: float = 0.5  # weight of CALIP's logits of image-refined text
     beta3: float = 0.05  # weight of CALIP's logits of text-refined image
     labels: str = "soft"  # soft: the network sees the probabilities; hard: one-hot of the most likely class (published)
-    shuffle: bool = False  # ablation: every image gets another, random image's probabilities
+    shuffle: bool = False  # ablation: every training image gets another, random image's probabilities
     batch: int = 64  # images a batch of the encoder
     accept: bool = False  # train on text features that were made with other settings than these
 
@@ -82,6 +83,7 @@ class Test:
     batch: int = 4  # images of equal size a forward pass
     precision: str = "fp32"  # fp32, bf16, fp16
     self_ensemble: bool = False  # mean over the 8 flips and turns of the image
+    domain: str = "right"  # right: the labels'; wrong (ablation): each class's probability goes to the next class
     images: bool = False  # write the dehazed images to results/<run>-<split>/images
 
 
@@ -108,6 +110,7 @@ CHOICES = {
     "text.labels": ("soft", "hard"),
     "train.precision": ("fp32", "bf16", "fp16"),
     "test.precision": ("fp32", "bf16", "fp16"),
+    "test.domain": ("right", "wrong"),
 }
 
 # dotted key -> smallest and largest value

@@ -1,6 +1,12 @@
 """Stopping a run in good order: by signal, and by a loss that is no number."""
 
+import atexit
+import math
+import multiprocessing
 import signal
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignal:
@@ -8,25 +14,50 @@ class StopSignal:
 
     def __init__(self):
         self.heard = False
-        signal.signal(signal.SIGTERM, self.hear)
-        signal.signal(signal.SIGINT, self.hear)
+        atexit.register(kill_workers)
+        for number in SIGNALS:
+            signal.signal(number, self.hear)
 
     def hear(self, number, frame):
         self.heard = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    def until_heard(self, loader):
+        """The batches of a loader, cut short by the signal."""
+        with signals_held():
+            batches = iter(loader)
+        for batch in batches:
+            if self.heard:
+                return
+            yield batch
 
-def ignore_in_worker(worker):
-    """Data loading processes leave Ctrl-C to the main process and end on SIGTERM."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+@contextmanager
+def signals_held():
+    """Signals wait until the end; processes that are started inside never hear them.
+
+    Schedulers and terminals send signals to every process of a run, but the main process still needs those that load
+    data to finish its step; it ends them by other means.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def kill_workers():
+    """Kill the processes that load data, which do not hear SIGTERM: at exit, whatever its reason."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loader's handler would report their end as an error
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 def refuse_non_finite(values, step, names):
     """Raise FloatingPointError naming the term, the step and the images when one of the {term: value} is no number."""
     for term, value in values.items():
-        if value != value or value in (float("inf"), float("-inf")):
+        if not math.isfinite(value):
             raise FloatingPointError(
                 f"{term} is {value} at step {step}, images {', '.join(names)}: lower train.lr, set train.clip=1, "
-                "or use train.precision=bf16 or fp32"
+                "or use train.precision=bf16 or fp32; the last checkpoint is from before"
             )

@@ -1,9 +1,9 @@
 """BatchNorm over the batches of all processes, on any backend; torch's own runs on GPUs only."""
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
+
+from .distributed import mean_over_processes, world_size
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
@@ -13,17 +13,17 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         """x: B x C x H x W; returns the same shape."""
         if not self.training:
             return super().forward(x)
-        world = dist.get_world_size()
-        mean = all_reduce(x.mean((0, 2, 3))) / world
-        centred = x - mean[:, None, None]
-        var = all_reduce(centred.square().mean((0, 2, 3))) / world
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # under autocast x may be of low precision
+        mean = mean_over_processes(wide.mean((0, 2, 3)))
+        centred = wide - mean[:, None, None]
+        var = mean_over_processes(centred.square().mean((0, 2, 3)))
         with torch.no_grad():
-            num = world * x.numel() / x.shape[1]
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-            self.running_var.lerp_((var * num / (num - 1)).to(self.running_var.dtype), self.momentum)
+            num = world_size() * x.numel() / x.shape[1]
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * num / (num - 1), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight * (var + self.eps).rsqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 def synchronise(network, device):

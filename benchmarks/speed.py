@@ -1,0 +1,311 @@
+"""Speed and memory, side by side in one run: the plain network, this project's forms and, if given, a published file.
+
+    python benchmarks/speed.py                                              size s, 620x460, fp32 and bf16, this machine
+    python benchmarks/speed.py --train --crop 128 --batch 4                 training steps instead of inference
+    python benchmarks/speed.py --peer MixDehazeNet.py --json speed.json     beside a published model file, run as it is
+    python benchmarks/speed.py --train --contrastive resnet152              with the contrastive loss (random weights)
+
+Every row is a process of its own, so that its peak memory is its own; the rows take turns, one repetition each, and the
+table shows medians and ratios to the first row. Memory is the whole process's peak (VmHWM) on a CPU, the allocator's on
+CUDA. "limit" is the time that the convolutions need at least on this device, each input and weight read and each output
+written once at the measured bandwidth, or all multiply-adds done at the measured rate, whichever is longer.
+"""
+
+import argparse
+import importlib.util
+import inspect
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from utils.entry import Parser, run  # noqa: E402
+
+# The processes import torch in their own time: `main` stays a small process without it.
+
+
+def main(argv=None):
+    parser = Parser(__doc__)
+    parser.add_argument("--size", default="s", help="n, t, s, b, l")
+    parser.add_argument("--fusion", default="calip", help="of the project's rows: calip, parametric, none")
+    parser.add_argument("--train", action="store_true", help="training steps instead of inference")
+    parser.add_argument("--height", type=int, default=460, help="pixels, inference")
+    parser.add_argument("--width", type=int, default=620)
+    parser.add_argument("--crop", type=int, default=128, help="pixels, training")
+    parser.add_argument("--batch", type=int, help="default: 1, training 4")
+    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], help="the first is that of the first row")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, help="of a CPU; default: all")
+    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--peer", type=Path, help="a published model file, which defines MixDehazeNet_<size>()")
+    parser.add_argument("--contrastive", metavar="RESNET", help="train with the contrastive loss, too")
+    parser.add_argument("--compile", action="store_true", help="one more row: the form through torch.compile")
+    parser.add_argument("--json", type=Path, help="file to keep the figures in")
+    parser.add_argument("--row", help=argparse.SUPPRESS)  # what a child process runs
+    args = parser.parse_args(argv)
+    args.batch = args.batch or (4 if args.train else 1)
+    if args.row:
+        return child(args)
+
+    names = rows(args)
+    limits = ask(start(argv, "limits"), "go")
+    children = {name: start(argv, name) for name in names}
+    seconds = {name: [] for name in names}
+    for repetition in range(args.repetitions + 1):
+        for name, process in children.items():
+            figures = ask(process, "go")
+            if repetition:  # the first warms up
+                seconds[name].append(figures["seconds"])
+    memory = {name: ask(process, "end") for name, process in children.items()}
+    results = {
+        "settings": {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()},
+        "machine": limits["machine"],
+        "limits": limits["limits"],
+        "rows": {name: {"seconds": seconds[name], **memory[name]} for name in names},
+    }
+    print(table(results, args))
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def rows(args):
+    """Names "form precision", in order; the first is what the others are compared with."""
+    forms = ["peer"] * bool(args.peer) + ["plain", "form"] + ["form-recompute"] * args.train
+    forms += ["form-compiled"] * args.compile
+    return [f"{form} {precision}" for precision in args.precision for form in forms]
+
+
+def start(argv, name):
+    command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv), "--row", name]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def ask(process, word):
+    """Send a child process one word and read its answer, a line of JSON."""
+    print(word, file=process.stdin, flush=True)
+    line = process.stdout.readline()
+    if not line:
+        raise ValueError(f"row {process.args[-1]!r} ended early: its error is above")
+    return json.loads(line)
+
+
+def table(results, args):
+    names, base = list(results["rows"]), next(iter(results["rows"].values()))
+    task = f"training step, {args.batch} x {args.crop} x {args.crop}" if args.train else (
+        f"inference, {args.batch} x {args.height} x {args.width}"
+    )  # fmt: skip
+    lines = [f"{task}, size {args.size}, medians of {args.repetitions}", results["machine"]]
+    lines += ["", f"{'':22}{'ms':>9}{'images/s':>10}{'MB':>8}{'speed':>9}{'memory':>9}{'limit ms':>10}{'of limit':>9}"]
+    for name in names:
+        row, limit = results["rows"][name], results["limits"][name.split()[1]]["seconds"]
+        median = statistics.median(row["seconds"])
+        lines.append(
+            f"{name:22}{median * 1e3:9.0f}{args.batch / median:10.2f}{row['memory'] / 1e6:8.0f}"
+            f"{statistics.median(base['seconds']) / median:8.2f}x{row['memory'] / base['memory']:8.2f}x"
+            f"{limit * 1e3:10.1f}{limit / median:9.0%}"
+        )
+    return "\n".join(lines)
+
+
+# ---- in a child process ----
+
+
+def child(args):
+    """Answer words on standard input with lines of JSON: "go" runs the row once, "end" gives its memory."""
+    import torch
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.backends.cudnn.allow_tf32 = False
+    answers = os.fdopen(os.dup(1), "w")  # what a published file prints must not mix with the answers
+    os.dup2(2, 1)
+    device = torch.device(args.device)
+    once = None
+    for word in sys.stdin:
+        if args.row == "limits":
+            answer = {"machine": machine(device), "limits": {p: limit(args, p, device) for p in args.precision}}
+        elif word.strip() == "end":
+            answer = {"memory": peak_memory(device)}
+        else:
+            once = once or build(args, *args.row.split(), device)
+            answer = {"seconds": timed(once, device)}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def build(args, form, precision, device):
+    """A function that runs one image batch or one training step."""
+    import torch
+
+    from utils.evaluate import DTYPES, autocast
+
+    torch.manual_seed(0)
+    network, second = peer(args) if form == "peer" else plain(args)
+    network.to(device).train(args.train)
+    side = (args.crop, args.crop) if args.train else (args.height, args.width)
+    hazy, clear = (torch.rand(args.batch, 3, *side, device=device) * 2 - 1 for _ in range(2))
+    inputs = [hazy] if second is None else [hazy, second.to(device)]
+    if not args.train:
+        if form.startswith("form"):
+            from models.inference import inference_form
+
+            network = inference_form(network, DTYPES[precision], compiled=form == "form-compiled")
+
+        def once():
+            with torch.no_grad(), autocast(device, precision):
+                network(*inputs)
+
+        return once
+
+    if form.startswith("form"):
+        from models.training import training_form
+
+        network = training_form(network, recompute=form == "form-recompute")
+        network = torch.compile(network) if form == "form-compiled" else network
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    term = contrastive(args.contrastive, published=not form.startswith("form"))
+
+    def once():
+        optimizer.zero_grad()
+        with autocast(device, precision):
+            output = network(*inputs)
+            loss = torch.nn.functional.l1_loss(output.float(), clear)
+            if term is not None:
+                loss = loss + 0.1 * term.to(device)(output.float(), clear, hazy)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    return once
+
+
+def plain(args):
+    import torch
+
+    from models import build_model
+
+    text = torch.nn.functional.normalize(torch.randn(2, 512), dim=1)
+    prob = torch.tensor([[0.9, 0.1]]).expand(args.batch, 2)
+    return build_model(args.size, args.fusion, text=text), None if args.fusion == "none" else prob
+
+
+def peer(args):
+    """The network of a published model file, and the text that it takes beside the image, B x 1 x 512, if it does."""
+    import torch
+
+    spec = importlib.util.spec_from_file_location("peer", args.peer)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    network = getattr(module, f"MixDehazeNet_{args.size}")()
+    takes_text = len(inspect.signature(network.forward).parameters) > 1
+    text = torch.nn.functional.normalize(torch.randn(1, 1, 512), dim=2).expand(args.batch, 1, 512)
+    return network, text if takes_text else None
+
+
+def contrastive(name, published):
+    if name is None:
+        return None
+    from torchvision import models
+
+    from utils.losses import Contrastive
+
+    return Contrastive(models.get_model(name), published)
+
+
+def timed(function, device):
+    import torch
+
+    synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    synchronise()
+    start = time.perf_counter()
+    function()
+    synchronise()
+    return time.perf_counter() - start
+
+
+def peak_memory(device):
+    """Bytes: of the whole process on a CPU, of tensors on CUDA."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text()).group(1)) * 1024
+
+
+# ---- the limit ----
+
+
+def limit(args, precision, device):
+    """Multiply-adds and least bytes of the convolutions, the device's rates, and the seconds that they imply."""
+    import torch
+    from torch import nn
+
+    from utils.evaluate import DTYPES
+
+    dtype, totals = DTYPES[precision], {"multiply_adds": 0, "bytes": 0}
+
+    def count(layer, inputs, output):
+        values = inputs[0].numel() + output.numel() + layer.weight.numel()
+        totals["multiply_adds"] += output.numel() * layer.weight[0].numel()
+        totals["bytes"] += values * dtype.itemsize
+
+    network, second = plain(args)
+    network.to("meta")
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(count)
+    side = (args.crop, args.crop) if args.train else (args.height, args.width)
+    with torch.no_grad():
+        network(torch.empty(args.batch, 3, *side, device="meta"), None if second is None else second.to("meta"))
+    if args.train:  # the gradients of inputs and of weights cost as much as the outputs, each
+        totals = {name: 3 * value for name, value in totals.items()}
+    rate, bandwidth = matrix_rate(dtype, device), copy_bandwidth(device)
+    seconds = max(totals["multiply_adds"] / rate, totals["bytes"] / bandwidth)
+    return {**totals, "multiply_adds_per_second": rate, "bytes_per_second": bandwidth, "seconds": seconds}
+
+
+def matrix_rate(dtype, device):
+    """Multiply-adds a second, the better of a matrix product and a 3x3 convolution of 256 channels."""
+    import torch
+
+    side = 8192 if device.type == "cuda" else 1536
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    x = torch.randn(1, 256, 128, 128, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    w = torch.randn(256, 256, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        product = min(timed(lambda: a @ b, device) for _ in range(7))
+        convolution = min(timed(lambda: torch.conv2d(x, w), device) for _ in range(7))
+    return max(side**3 / product, 126**2 * 256 * w[0].numel() / convolution)
+
+
+def copy_bandwidth(device):
+    """Bytes a second, read and written, of copying an array that no cache holds."""
+    import torch
+
+    source = torch.ones(2**28 if device.type == "cuda" else 2**26, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.numel() * 4 / min(timed(lambda: target.copy_(source), device) for _ in range(7))
+
+
+def machine(device):
+    """Hardware and versions, in a line."""
+    import torch
+
+    if device.type == "cuda":
+        name = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+    else:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        name = f"{found.group(1) if found else platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{name}, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,94 @@
+"""Export a trained network for programs that do not have this project: as ONNX, or as a torch.export program.
+
+    python export.py --checkpoint checkpoints/demo/best.pt --output demo.onnx
+    python export.py --checkpoint checkpoints/demo/best.pt --output demo.pt2
+    python export.py --checkpoint published.pth --text data/RESIDE-6K/test --output published.onnx
+
+Both take any number of images of any size, in float32: hazy (B x 3 x H x W, RGB, [-1, 1]) and, where the network has a
+text fusion, prob (B x K, the probability of each class, 1 for the known domain and 0 for the others). They return
+B x 3 x H x W, to be clamped to [-1, 1]. The order of the classes is in the file.
+
+From ONNX Runtime (the file is of opset 20; writing it needs the packages onnx and onnxscript):
+
+    session = onnxruntime.InferenceSession("demo.onnx")
+    session.get_modelmeta().custom_metadata_map["classes"]                  "indoor,outdoor"
+    output = session.run(["output"], {"hazy": hazy, "prob": prob})[0]
+
+From torch:
+
+    network = torch.export.load("demo.pt2").module()
+    output = network(hazy, prob)
+"""
+
+import importlib.util
+import os
+import warnings
+from pathlib import Path
+
+import torch
+
+from datasets.domains import load_domains
+from models import is_published, load_published, restore
+from models.exportable import export_program
+from utils import checkpoint
+from utils.entry import Parser, run
+
+OPSET = 20  # the first that has GELU
+NEEDED = ("onnx", "onnxscript")
+
+
+def main(argv=None):
+    parser = Parser(__doc__)
+    parser.add_argument("--checkpoint", required=True, help="a checkpoint of this project, or a published one")
+    parser.add_argument("--output", required=True, type=Path, help="the file to write, .onnx or .pt2")
+    parser.add_argument("--text", metavar="FOLDER", help="labelled split, whose text MixCLDehazeNet is given")
+    args = parser.parse_args(argv)
+    if args.output.suffix not in (".onnx", ".pt2"):
+        raise ValueError(f"--output {args.output} must end in .onnx or .pt2")
+    if args.output.suffix == ".onnx" and not all(map(importlib.util.find_spec, NEEDED)):
+        raise ValueError(f"writing ONNX needs packages that are not installed: pip install {' '.join(NEEDED)}")
+    network, facts = open_network(args.checkpoint, args.text)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    aside = args.output.with_name(f".{args.output.stem}.{os.getpid()}{args.output.suffix}")  # torch wants the ending
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, of its next versions
+            write(export_program(network), facts, aside)
+        aside.replace(args.output)
+    finally:
+        aside.unlink(missing_ok=True)
+    described = ", ".join(f"{name} {value}" for name, value in facts.items())
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, {described}")
+
+
+def open_network(path, folder):
+    """The network of a checkpoint on the CPU, and what a user of the exported file must know, as {name: text}."""
+    saved = checkpoint.load(path)
+    domains = load_domains(folder) if folder else None
+    if folder and domains is None:
+        raise ValueError(f"--text {folder} holds no domains.npz: run clip_text.py on its data set first")
+    if checkpoint.is_ours(saved):
+        network = restore(saved["network"], checkpoint.evaluated_state(saved))
+        classes = saved["text"]["classes"] if saved["text"] else ()
+    elif is_published(saved):
+        network = load_published(saved, torch.from_numpy(domains.text) if domains else None)
+        classes = domains.classes if network.fusion else ()
+    else:
+        raise ValueError(f"{path} is neither a checkpoint of this project nor a published one")
+    return network, {"size": network.size, "range": "-1 to 1"} | ({"classes": ",".join(classes)} if classes else {})
+
+
+def write(program, facts, path):
+    if path.suffix == ".pt2":
+        torch.export.save(program, path, extra_files=facts)
+        return
+    names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
+    converted = torch.onnx.export(
+        program, dynamo=True, opset_version=OPSET, input_names=names, output_names=["output"], verbose=False
+    )
+    converted.model.metadata_props.update(facts)
+    converted.save(path)
+
+
+if __name__ == "__main__":
+    run(main)

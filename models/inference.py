@@ -1,0 +1,376 @@
+"""The inference form of a trained network: the same outputs, several times faster, in a fraction of the memory.
+
+    network = inference_form(network, torch.bfloat16)       # network(hazy, prob), as before
+
+Folded, exactly: norm1, 1x1 and 5x5 convolution into one 5x5; norm2 into the first 1x1 of the value and pixel branches;
+the fusion's last linear maps into the entrance convolution, which then reads 3 + K (calip) or 4 (parametric) channels
+instead of 51 or 6, with what is constant over an image as a bias of that image.
+
+On a CPU every layer runs over strips of rows so small that a strip's wide intermediates stay in the cache, in memory
+that the next strip uses again: memory traffic and the zeroing of fresh pages, not arithmetic, are what the plain form
+waits for. No map wider than a stage's channels exists as a whole; a block needs two such maps. On CUDA the one strip is
+the whole map, and the three depthwise convolutions are one kernel.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .depthwise import DILATION, PADDING, depthwise, reflect_pad
+from .fusion import CalipFusion, tilted_mean
+from .mixdehazenet import check_prob, padded, reflect_extend
+
+STRIP_BYTES = 2**21  # of a strip's widest intermediate
+
+
+def inference_form(network, dtype=torch.float32, compiled=False, graphs=False):
+    """A module for inference with the outputs of a trained network, which is left as it is.
+
+    dtype: of weights and maps; image, fusion and reconstruction stay in float32 (float64 if that is asked for), and
+    autocast has no effect. compiled: the U-Net through torch.compile. graphs: on CUDA, sizes that come again are
+    replayed as CUDA graphs.
+    """
+    with torch.no_grad():
+        form = InferenceForm(network, dtype).to(next(network.parameters()).device).eval().requires_grad_(False)
+    if compiled:
+        form.features = torch.compile(form.features)
+    return GraphReplay(form) if graphs else form
+
+
+class InferenceForm(nn.Module):
+    """network(hazy, prob) of a MixDehazeNet: see `inference_form`."""
+
+    def __init__(self, network, dtype):
+        super().__init__()
+        self.dtype = dtype
+        self.entrance = Entrance(network, torch.promote_types(dtype, torch.float32))
+        self.stages = nn.ModuleList(
+            nn.ModuleList(Block(block, dtype) for block in getattr(network, f"stage{i}")) for i in range(1, 6)
+        )
+        self.skips = nn.ModuleList(fixed(layer, dtype) for layer in (network.skip1, network.skip2))
+        self.downs = nn.ModuleList(fixed(layer, dtype) for layer in (network.down1, network.down2))
+        self.ups = nn.ModuleList(fixed(layer[0], dtype) for layer in (network.up1, network.up2))
+        self.branch_weights = nn.ModuleList(
+            nn.Sequential(fixed(layer.mlp[0], dtype), nn.ReLU(), fixed(layer.mlp[2], dtype))
+            for layer in (network.fusion1, network.fusion2)
+        )
+        self.exit = fixed(network.patch_unembed, dtype)
+
+    def forward(self, hazy, prob=None):
+        """As MixDehazeNet: hazy B x 3 x H x W in [-1, 1], prob B x K; returns B x 3 x H x W in hazy's type."""
+        with torch.no_grad(), torch.autocast(hazy.device.type, enabled=False):
+            height, width = hazy.shape[2:]
+            image = reflect_extend(hazy.to(self.entrance.dtype), padded(height), padded(width))
+            image = image.contiguous(memory_format=torch.channels_last)
+            k, b = self.features(self.entrance(image, prob).to(self.dtype)).to(image.dtype).split((1, 3), dim=1)
+            return (k * image - b + image)[:, :, :height, :width].to(hazy.dtype)
+
+    def features(self, x):
+        """The U-Net proper; its map x is overwritten."""
+        skips = []
+        for i in (0, 1):
+            x = run_blocks(self.stages[i], x)
+            skips.append(over_strips(lambda rows, x=x, i=i: self.skips[i](x[:, :, rows]), x, x.shape[1]))
+            x = self.downs[i](pad(x, 1))
+        x = run_blocks(self.stages[2], x)
+        for i in (1, 0):
+            x = F.pixel_shuffle(self.ups[1 - i](x), 2)
+            x = self.join(x, skips.pop(), self.branch_weights[1 - i])
+            x = run_blocks(self.stages[4 - i], x)
+        return over_strips(lambda rows: self.exit(window(x, rows, 1)), x, x.shape[1], channels=4)
+
+    def join(self, x, skip, branch_weights):
+        """SKFusion(x, skip) + x, into x."""
+        logits = branch_weights(mean(x) + mean(skip))
+        weight_x, weight_skip = logits.unflatten(1, (2, -1)).softmax(dim=1).unbind(1)
+        return x.mul_(1 + weight_x).addcmul_(weight_skip, skip)
+
+
+def run_blocks(blocks, x):
+    spare = torch.empty_like(x)
+    for block in blocks:
+        x, spare = block(x, spare)
+    return x
+
+
+class Block(nn.Module):
+    """A MixStructureBlock, folded."""
+
+    def __init__(self, block, dtype):
+        super().__init__()
+        scale, shift = affine(block.norm1)
+        pointwise = fold_input(block.pointwise, scale, shift)
+        weight = block.local.weight.double()
+        bias = block.local.bias.double() + torch.einsum("omhw,m->o", weight, pointwise[1])
+        self.local = conv(torch.einsum("omhw,mi->oihw", weight, pointwise[0][:, :, 0, 0]), bias, dtype)
+        kernels = (block.depthwise7, block.depthwise5, block.depthwise3)
+        self.kernels = nn.ModuleList(fixed(layer, dtype) for layer in kernels)
+        self.mlp1 = mlp(block.mlp1, dtype)
+
+        scale, shift = affine(block.norm2)
+        self.register_buffer("scale", scale[:, None, None].to(dtype))
+        self.register_buffer("shift", shift[:, None, None].to(dtype))
+        self.value = conv(*fold_input(block.value[0], scale, shift), dtype)
+        self.value3 = fixed(block.value[1], dtype)
+        pixel = conv(*fold_input(block.pixel_attention[0], scale, shift), dtype)
+        self.pixel = with_gelu(pixel, fixed(block.pixel_attention[2], dtype))
+        self.gate = fixed(block.gate, dtype)
+        self.channel = mlp(block.channel_attention, dtype)
+        self.mlp2 = mlp(block.mlp2, dtype)
+
+    def forward(self, x, spare):
+        """x, and a map of its size to overwrite; returns the result and a map of that size that is free again."""
+        widest = 4 * x.shape[1]
+        y = over_strips(lambda rows: self.local(window(x, rows, 2)), x, widest, out=spare)
+        x = over_strips(lambda rows: x[:, :, rows] + self.mlp1(self.parallel(y, rows)), x, widest, out=x)
+
+        average = torch.addcmul(self.shift, mean(x), self.scale)
+        gate, channel = self.gate(average).sigmoid(), self.channel(average).sigmoid()
+
+        def attend(rows):
+            part = x[:, :, rows]
+            z = torch.addcmul(self.shift, part, self.scale)
+            simple = self.value3(self.value(window(x, rows, 1))) * gate
+            z = torch.cat([simple, z * channel, z * self.pixel(part).sigmoid()], dim=1)
+            return part + self.mlp2(z)
+
+        return over_strips(attend, x, widest, out=y), x
+
+    def parallel(self, y, rows):
+        """The three depthwise convolutions of y's rows, side by side."""
+        if y.is_cuda:
+            return depthwise(y, [layer.weight for layer in self.kernels], [layer.bias for layer in self.kernels])
+        view = window(y, rows, PADDING)
+        height, width = view.shape[2:]
+        outputs = []
+        for layer in self.kernels:
+            crop = PADDING - DILATION * (layer.kernel_size[0] // 2)
+            outputs.append(layer(view[:, :, crop : height - crop, crop : width - crop]))
+        return torch.cat(outputs, dim=1)
+
+
+class Conv(nn.Conv2d):
+    """A convolution that pads nothing, followed by GELU where `gelu` is set."""
+
+    gelu = False
+
+    def forward(self, x):
+        if in_one_pass(x):
+            activation = "gelu" if self.gelu else "none"
+            steps = (0, 0), self.stride, self.dilation, self.groups
+            return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *steps, activation, [], "none")
+        y = super().forward(x)
+        return F.gelu(y) if self.gelu else y
+
+
+def in_one_pass(x):
+    """Whether oneDNN's convolution with GELU, torch.compile's own on CPUs, can be called for such a map."""
+    if x.device.type != "cpu" or not torch.backends.mkldnn.is_available() or torch.compiler.is_compiling():
+        return False
+    if x.dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return x.dtype == torch.float32
+
+
+def mlp(layers, dtype):
+    """1x1, GELU, 1x1."""
+    first, _, second = layers
+    return with_gelu(fixed(first, dtype), fixed(second, dtype))
+
+
+def with_gelu(first, second):
+    first.gelu = True
+    return nn.Sequential(first, second)
+
+
+# ---- strips ----
+
+
+def over_strips(function, x, widest, channels=None, out=None):
+    """function(rows) for every strip of rows of a map x, joined; written into `out` where that is given.
+
+    widest: the most channels that any of the function's intermediates has. channels: of its results, if not x's.
+    """
+    batch, own_channels, height, width = x.shape
+    num = height if x.is_cuda else max(STRIP_BYTES // (batch * width * widest * x.element_size()), 4)
+    if num >= height:
+        return function(slice(0, height))
+    if out is None:
+        shape = (batch, channels or own_channels, height, width)
+        out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+    for top in range(0, height, num):
+        rows = slice(top, min(top + num, height))
+        out[:, :, rows] = function(rows)
+    return out
+
+
+def window(x, rows, margin):
+    """The rows of a map with `margin` pixels more on every side, reflected at the map's edges."""
+    if x.is_cuda:
+        return reflect_pad(x, margin)
+    top, bottom = rows.start - margin, rows.stop + margin
+    height = x.shape[2]
+    part = x[:, :, max(top, 0) : min(bottom, height)]
+    return F.pad(part, (margin, margin, max(-top, 0), max(bottom - height, 0)), "reflect")
+
+
+def pad(x, margin):
+    return window(x, slice(0, x.shape[2]), margin)
+
+
+def mean(x):
+    """Over the pixels, summed in float32 at least: B x C x 1 x 1."""
+    return x.mean((2, 3), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)).to(x.dtype)
+
+
+# ---- folding, in float64 ----
+
+
+def fixed(layer, dtype):
+    """A convolution's copy that pads nothing."""
+    return conv(layer.weight, layer.bias, dtype, layer.stride, layer.dilation, layer.groups)
+
+
+def conv(weight, bias, dtype, stride=1, dilation=1, groups=1):
+    """A convolution without padding, of given weights."""
+    outputs, inputs, *kernel = weight.shape
+    layer = Conv(inputs * groups, outputs, kernel, stride, 0, dilation, groups, bias is not None, dtype=torch.double)
+    layer.weight.copy_(weight)
+    if bias is not None:
+        layer.bias.copy_(bias)
+    return layer.to(dtype=dtype, memory_format=torch.channels_last)
+
+
+def affine(norm):
+    """A BatchNorm's scale and shift in evaluation mode."""
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    return scale, norm.bias.double() - norm.running_mean.double() * scale
+
+
+def fold_input(layer, scale, shift):
+    """Weight and bias of a 1x1 convolution of scale * x + shift, as of x."""
+    weight = layer.weight.double()
+    return weight * scale[:, None, None], layer.bias.double() + weight[:, :, 0, 0] @ shift
+
+
+# ---- the entrance ----
+
+
+class Entrance(nn.Module):
+    """Image and text to the first stage's channels: a 3x3 convolution of the image and of the maps that the text makes.
+
+    The fusion's 2C (calip) or 3 (parametric) channels are linear in K or 1 maps, and otherwise constant over an image:
+    the linear map folds into the convolution, the constant into its bias.
+    """
+
+    def __init__(self, network, dtype):
+        super().__init__()
+        self.dtype = dtype
+        weight, bias = network.patch_embed.weight.double(), network.patch_embed.bias.double()
+        fusion, own = network.fusion, weight[:, :3]
+        self.maps, self.num_classes = None, 0
+        if fusion is not None:
+            extra = weight[:, 3:] if network.merge == "concat" else own  # of the fusion's channels
+            self.num_classes = len(network.text)
+            kind = CalipMaps if isinstance(fusion, CalipFusion) else ParametricMaps
+            self.maps = kind(fusion, network.text, extra, dtype)
+            own, bias = torch.cat([own, self.maps.weight], dim=1), bias + self.maps.bias
+        self.conv = conv(own, None, dtype)
+        self.register_buffer("bias", bias.to(dtype))
+
+    def forward(self, image, prob):
+        """B x 3 x H x W and B x K to B x C1 x H x W."""
+        bias = self.bias
+        if self.maps is not None:
+            check_prob(prob, len(image), self.num_classes)
+            maps, more = self.maps(image, prob.to(image.dtype))
+            image, bias = torch.cat([image, maps], dim=1), bias + more
+        bias = bias[..., None, None]
+        return over_strips(lambda rows: self.conv(window(image, rows, 1)) + bias, image, len(self.bias), len(self.bias))
+
+
+class CalipMaps(nn.Module):
+    """CalipFusion as K maps, the weights of the classes at every pixel, and a constant an image."""
+
+    def __init__(self, fusion, text, extra, dtype):
+        super().__init__()
+        classes = fusion.text_embed(text.to(fusion.text_embed.weight)).double()  # K x C
+        if isinstance(fusion.project, nn.Conv2d):
+            self.bias = extra.sum((2, 3)) @ fusion.project.bias.double()
+            extra = torch.einsum("oihw,if->ofhw", extra, fusion.project.weight[:, :, 0, 0].double())
+        else:
+            self.bias = 0
+        pixel_text, class_image = extra.chunk(2, dim=1)
+        self.weight = torch.einsum("ochw,kc->okhw", pixel_text, classes)
+        self.register_buffer("constant", class_image.sum((2, 3)).to(dtype))  # C1 x C
+        self.embed = fixed(fusion.image_embed, dtype)
+        unit = F.normalize(classes, dim=1) * fusion.temperature
+        self.similarity = conv(unit[:, :, None, None], None, dtype)
+
+    def forward(self, image, prob):
+        """Returns the maps, B x K x H x W, and the bias, B x C1."""
+        sums, total = 0, 0
+
+        def weights(rows):
+            nonlocal sums, total
+            pixels = self.embed(window(image, rows, 1))
+            attention = self.similarity(F.normalize(pixels, dim=1)).exp()  # at most e^2
+            sums = sums + torch.einsum("bkhw,bchw->bkc", attention, pixels)
+            total = total + attention.sum((2, 3))
+            weight = attention * prob[:, :, None, None]
+            return weight / weight.sum(1, keepdim=True)
+
+        maps = over_strips(weights, image, self.embed.out_channels, prob.shape[1])
+        class_image = torch.einsum("bk,bkc->bc", prob / total, sums)
+        return maps, class_image @ self.constant.t()
+
+
+class ParametricMaps(nn.Module):
+    """ParametricFusion as one map, the attended mean of the text's numbers at every pixel."""
+
+    def __init__(self, fusion, text, extra, dtype):
+        super().__init__()
+        key = fusion.key_weight.double() / fusion.width**0.5
+        query, out = fusion.query.weight[:, :, 0, 0].double(), fusion.out.weight[:, :, 0, 0].double()
+        self.score = conv((key @ query)[None, :, None, None], (key @ fusion.query.bias.double())[None], dtype)
+        self.register_buffer("text", text.to(dtype))
+        self.weight = torch.einsum("oihw,i->ohw", extra, out @ fusion.value_weight.double())[:, None]
+        self.bias = extra.sum((2, 3)) @ (out @ fusion.value_bias.double() + fusion.out.bias.double())
+
+    def forward(self, image, prob):
+        """Returns the map, B x 1 x H x W, and nothing to add to the bias."""
+        u = self.score(image)
+        return tilted_mean(u.flatten(1), prob @ self.text).view_as(u), 0
+
+
+# ---- CUDA graphs ----
+
+
+class GraphReplay(nn.Module):
+    """An inference form whose sizes that come again are recorded once and replayed, without a launch a kernel."""
+
+    most = 8  # sizes that are kept
+
+    def __init__(self, form):
+        super().__init__()
+        self.form = form
+        self.seen, self.graphs = set(), {}
+
+    def forward(self, hazy, prob=None):
+        """As the form's; a size is recorded when it comes for the second time."""
+        key = (hazy.shape, hazy.dtype)
+        if not hazy.is_cuda or (key not in self.seen) or (key not in self.graphs and len(self.graphs) == self.most):
+            self.seen.add(key)
+            return self.form(hazy, prob)
+        if key not in self.graphs:
+            inputs = (hazy.clone(), None if prob is None else prob.clone())
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                output = self.form(*inputs)
+            self.graphs[key] = graph, inputs, output
+        graph, inputs, output = self.graphs[key]
+        for static, given in zip(inputs, (hazy, prob), strict=True):
+            if static is not None:
+                static.copy_(given)
+        graph.replay()
+        return output.clone()

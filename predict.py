@@ -1,0 +1,161 @@
+"""Dehaze photographs.
+
+    python predict.py --checkpoint checkpoints/demo/best.pt --input photos --output dehazed --domain outdoor
+    python predict.py --checkpoint best.pt --input "photos/**/*.jpg" --output dehazed --compare
+    python predict.py --checkpoint best.pt --input scan.tif --output dehazed --max-memory 4GB
+
+An image comes back under its name, in its subfolder, file format, depth and mode: PNG, JPEG, WebP, TIFF or BMP, 8 or 16
+bits, grey, RGB, alpha (a palette becomes RGB), upright, with its colour profile and EXIF. Large images are computed in
+strips, with the same result. One that fails is reported at the end and stops no other; the exit code is then 1.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from datasets.domains import STAND_IN, load_domains
+from datasets.images import to_image, to_tensor
+from datasets.photo_files import find_photos, plan
+from datasets.photos import read_photo, side_by_side, write_photo
+from models import is_published, load_published, restore
+from models.clip import ZeroShot, load_encoder
+from models.strips import forward_within
+from utils import checkpoint
+from utils.distributed import pick_device
+from utils.entry import Parser, run
+from utils.evaluate import DTYPES, autocast
+from utils.memory import free_memory, parse_size
+
+
+def main(argv=None):
+    args = parse(argv)
+    device = pick_device(args.device)
+    most = parse_size(args.max_memory) if args.max_memory else None
+    torch.backends.cudnn.allow_tf32 = False
+
+    # Files: what goes where, checked before any work.
+    photos = find_photos(args.input, args.output)
+    targets = plan(photos, args.output, args.compare, args.overwrite)
+
+    # Network: from the checkpoint alone; and what tells it a photograph's domain.
+    network, text = load_network(args.checkpoint, args.text)
+    network.to(device).requires_grad_(False)
+    find_prob = domain_finder(args.domain, text, network, args.clip_weights, device)
+
+    # Photographs, one by one.
+    failures = []
+    for (file, name), (target, comparison) in zip(tqdm(photos, unit="image", disable=None), targets, strict=True):
+        try:
+            photo = read_photo(file, args.max_pixels)
+            prob = find_prob(photo)
+            if text is not None and args.domain == "auto":
+                tqdm.write(f"{name}: {text['classes'][prob.argmax()]}, {prob.max():.3f}", file=sys.stdout)
+            dehazed = replace(photo, pixels=dehaze(network, photo.pixels, prob, device, args.precision, most))
+            write_photo(target, dehazed)
+            if comparison:
+                write_photo(comparison, side_by_side(photo, dehazed))
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+            failures.append(f"{file}: {reason(error, file)}")
+
+    # End.
+    print(f"{len(photos) - len(failures)} of {len(photos)} images dehazed into {args.output}")
+    for failure in failures:
+        print(f"predict.py: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def parse(argv):
+    parser = Parser(__doc__)
+    parser.add_argument("--checkpoint", required=True, type=Path, help="of this project, or a published one")
+    parser.add_argument("--input", required=True, nargs="+", help="files, folders with all subfolders, glob patterns")
+    parser.add_argument("--output", required=True, type=Path, help="folder for the results")
+    parser.add_argument("--domain", default="auto", help="auto (asks CLIP), indoor, outdoor, or another text class")
+    parser.add_argument("--clip-weights", help="for auto: CLIP's weights, where they are not found as in the training")
+    parser.add_argument("--text", type=Path, help="for a published MixCLDehazeNet: a folder labelled by clip_text.py")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--precision", default="fp32", choices=tuple(DTYPES), help="bf16 is faster on GPUs")
+    parser.add_argument("--max-memory", help="of the device, for the whole process, such as 4GB; default: what is free")
+    parser.add_argument("--max-pixels", type=int, default=200_000_000, help="refuse larger images (default 200000000)")
+    parser.add_argument("--compare", action="store_true", help="also write hazy | dehazed to OUTPUT/compare")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    return parser.parse_args(argv)
+
+
+def load_network(path, text_folder):
+    """The network of a checkpoint, in evaluation mode, and what is known of its text features (None: it has none)."""
+    saved = checkpoint.load(path)
+    if checkpoint.is_ours(saved):
+        return restore(saved["network"], checkpoint.evaluated_state(saved)), saved["text"]
+    if not is_published(saved):
+        raise ValueError(f"{path} is neither a checkpoint of this project nor a published one")
+    if not any("text_emb." in name for name in saved.get("state_dict", saved)):
+        return load_published(saved), None
+    if text_folder is None:
+        raise ValueError(
+            f"{path} is a published MixCLDehazeNet checkpoint, which lacks its text embeddings: "
+            "name a data set's folder that clip_text.py has labelled by --text"
+        )
+    domains = load_domains(text_folder)
+    if domains is None:
+        raise ValueError(f"--text {text_folder} has no domains.npz: run clip_text.py on that data set first")
+    return load_published(saved, torch.from_numpy(domains.text)), vars(domains) | {"labels": "hard"}
+
+
+def dehaze(network, pixels, prob, device, precision, most):
+    """H x W x 3, uint8 or uint16, to the same."""
+    hazy = to_tensor(pixels)[None].to(device)
+    with autocast(device, precision):
+        output = forward_within(network, hazy, prob, free_memory(device, most))
+    if not output.isfinite().all():
+        raise ValueError("the network's output is not finite: use --precision fp32")
+    return to_image(output[0], pixels.dtype)
+
+
+def domain_finder(name, text, network, clip_weights, device):
+    """A function from a Photo to the 1 x K probabilities that the network is given; to None for one without text."""
+    if text is None:
+        return lambda photo: None
+    classes = list(text["classes"])
+    if name != "auto":
+        if name not in classes:
+            raise ValueError(f"--domain {name} is none of the network's: {', '.join(classes)}, or auto")
+        prob = torch.eye(len(classes), device=device)[[classes.index(name)]]
+        return lambda photo: prob
+    if text["encoder"] == STAND_IN:
+        raise ValueError(
+            f"the network was trained on stand-in text, so CLIP cannot choose its domain: "
+            f"add --domain {' or --domain '.join(classes)}"
+        )
+    remedy = f"name the CLIP weights it was trained with by --clip-weights, or add --domain {' or '.join(classes)}"
+    try:
+        encoder = load_encoder(text["encoder"], clip_weights or text["source"], device)
+    except ValueError as error:
+        raise ValueError(f"{error}; {remedy}") from None
+    zero_shot = ZeroShot(encoder, classes, text["prompts"], text["zero_shot"], text["beta2"], text["beta3"])
+    if not torch.allclose(zero_shot.text, network.text.cpu(), atol=1e-3):
+        raise ValueError(f"{clip_weights or text['source']} gives other text features than the network has: {remedy}")
+
+    def ask(photo):
+        image = photo.pixels if photo.pixels.dtype == np.uint8 else (photo.pixels >> 8).astype(np.uint8)
+        prob = zero_shot.prob(zero_shot.preprocess(image)[None].to(device)).float()
+        return torch.eye(len(classes), device=device)[prob.argmax(1)] if text["labels"] == "hard" else prob
+
+    return ask
+
+
+def reason(error, file):
+    """Why one image failed, in a line. Raises what is no fault of the image or the machine."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "out of memory: give a smaller --max-memory"
+    if isinstance(error, RuntimeError):
+        raise error
+    return text.removeprefix(f"{file}: ")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,66 @@
+"""Checkpoint files: written whole or not at all, read safely."""
+
+import os
+import resource
+
+import pytest
+import torch
+
+from utils import checkpoint
+
+
+def test_a_checkpoint_comes_back_and_the_one_before_is_kept(tmp_path):
+    path, previous = tmp_path / "last.pt", tmp_path / "previous.pt"
+    for step in (1, 2):
+        checkpoint.save(path, {"step": step, "weight": torch.full((3,), step)}, previous)
+    assert checkpoint.load(path)["weight"].tolist() == [2, 2, 2]
+    assert checkpoint.load(previous)["step"] == 1
+    assert torch.load(path, weights_only=True)["format"] == checkpoint.FORMAT
+    assert sorted(os.listdir(tmp_path)) == ["last.pt", "previous.pt"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"step": 1})
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match=r"last.pt cannot be written \(File too large\)"):
+            checkpoint.save(path, {"step": 2, "weight": torch.zeros(100_000)}, tmp_path / "previous.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert checkpoint.load(path)["step"] == 1
+    assert os.listdir(tmp_path) == ["last.pt"]
+
+
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, ("/tmp/trapped",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read"),
+        (b"hello", "cannot be read|is broken"),
+        (Trap(), "is broken or holds more than tensors and plain Python"),
+        ([1, 2], "holds a list, not a checkpoint"),
+        ({"weight": torch.zeros(10_000)}, "cannot be read"),  # cut off below
+    ],
+)
+def test_what_is_no_checkpoint_is_named(tmp_path, content, message):
+    path = tmp_path / "a.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    if isinstance(content, dict):
+        os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(ValueError, match=f"checkpoint .*a.pt ({message})"):
+        checkpoint.load(path)
+    assert not os.path.exists("/tmp/trapped")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="none.pt does not exist"):
+        checkpoint.load(tmp_path / "none.pt")

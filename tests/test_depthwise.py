@@ -1,0 +1,95 @@
+"""The three depthwise convolutions as one operation: the same numbers on every path."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from models.depthwise import depthwise, fold_reflection, reflect_pad
+
+KERNELS = (7, 5, 3)
+
+
+def arguments(shape, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    channels = shape[1]
+    sizes = [shape] + [(channels, 1, k, k) for k in KERNELS] + [(channels,)] * 3
+    return [torch.randn(size, generator=generator, dtype=dtype, requires_grad=True) for size in sizes]
+
+
+def three_convolutions(y, *parameters):
+    outputs = []
+    for weight, bias in zip(parameters[:3], parameters[3:], strict=True):
+        padding = 3 * (weight.shape[2] // 2)
+        padded = F.pad(y, (padding,) * 4, mode="reflect")
+        outputs.append(F.conv2d(padded, weight, bias, dilation=3, groups=y.shape[1]))
+    return torch.cat(outputs, dim=1)
+
+
+def as_one(y, *parameters):
+    return depthwise(y, parameters[:3], parameters[3:])
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 10, 10), (1, 8, 23, 12), (2, 4, 11, 30)])
+def test_one_operation_equals_three_convolutions_and_so_do_its_gradients(shape):
+    inputs = arguments(shape)
+    ours, plain = as_one(*inputs), three_convolutions(*inputs)
+    assert torch.allclose(ours, plain, rtol=1e-12, atol=1e-12)
+    grad = torch.randn_like(plain)
+    for a, b in zip(*(torch.autograd.grad(output, inputs, grad) for output in (ours, plain)), strict=True):
+        assert torch.allclose(a, b, rtol=1e-11, atol=1e-11)
+
+
+def test_results_are_channels_last_and_of_the_maps_type():
+    y, *parameters = arguments((2, 4, 12, 13), torch.float32)
+    output = as_one(y.bfloat16(), *parameters)
+    assert output.dtype == torch.bfloat16
+    assert output.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_operation_keeps_its_promises_to_torch():
+    y, *parameters = arguments((1, 2, 10, 11))
+    operation = torch.ops.mixcldehaze.depthwise_forward.default
+    torch.library.opcheck(operation, (y, parameters[:3], parameters[3:]))
+
+
+@pytest.mark.parametrize("padding", [1, 2, 9])
+def test_reflect_pad_and_its_gradient(padding):
+    x = torch.randn(2, 3, 10, 14, dtype=torch.float64, requires_grad=True)
+    expected = F.pad(x, (padding,) * 4, mode="reflect")
+    assert torch.equal(reflect_pad(x, padding), expected)
+    grad = torch.randn_like(expected)
+    (wanted,) = torch.autograd.grad(expected, x, grad)
+    assert torch.allclose(torch.autograd.grad(reflect_pad(x, padding), x, grad)[0], wanted)
+    assert torch.allclose(fold_reflection(grad.contiguous(memory_format=torch.channels_last), padding), wanted)
+
+
+KERNEL_CHECK = """
+import torch
+from models import depthwise, depthwise_triton
+
+depthwise_triton.SUMS = 2  # programs without work cost the interpreter as much as others
+depthwise_triton.LANES = 32  # two programs a row
+torch.manual_seed(0)
+y = torch.randn(2, 6, 10, 13).to(memory_format=torch.channels_last)
+weights = [torch.randn(6, 1, k, k) for k in (7, 5, 3)]
+biases = [torch.randn(6) for _ in weights]
+results = []
+for module, names in ((depthwise_triton, "forward backward"), (depthwise, "plain_forward plain_backward")):
+    forward, backward = (getattr(module, name) for name in names.split())
+    z = forward(y, weights, biases)
+    grad_y, grad_weights, grad_biases = backward(z, y, weights)
+    results.append([z, grad_y, *grad_weights, *grad_biases])
+for fused, plain in zip(*results):
+    assert (fused - plain).abs().max() <= 1e-5 * plain.abs().max()
+"""
+
+
+def test_the_triton_kernels_equal_the_plain_operations_under_the_interpreter():
+    pytest.importorskip("triton")
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", KERNEL_CHECK], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,77 @@
+"""Exported networks give the network's outputs, for any batch and image size."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models import build_model, describe
+from tests import reference
+from utils import checkpoint
+
+SCRIPT = Path(__file__).parent.parent / "export.py"
+SIZES = [(2, 61, 43), (1, 40, 64), (1, 5, 7)]  # not divisible, divisible, smaller than the network works at
+
+
+def export(path, output, *more):
+    command = [sys.executable, str(SCRIPT), "--checkpoint", str(path), "--output", str(output), *more]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def save_network(path, fusion):
+    """A checkpoint of a network with random weights and BatchNorm statistics that are not the fresh ones."""
+    torch.manual_seed(0)
+    network = build_model("n", fusion, text=reference.text(2).float() if fusion != "none" else None)
+    network(torch.rand(2, 3, 48, 48), torch.tensor([[1.0, 0.0], [0.3, 0.7]]))
+    text = {"classes": ["indoor", "outdoor"]} if fusion != "none" else None
+    checkpoint.save(path, {"network": describe(network), "ema": None, "text": text})
+    return network.eval()
+
+
+def inputs(fusion, num, height, width):
+    hazy = reference.image(num, height, width).float()
+    return (hazy,) if fusion == "none" else (hazy, torch.tensor([[0.2, 0.8], [1.0, 0.0]])[:num])
+
+
+@pytest.mark.parametrize("fusion", ["calip", "parametric"])
+def test_onnx_runtime_gives_the_networks_outputs(tmp_path, fusion):
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    network = save_network(tmp_path / "a.pt", fusion)
+    done = export(tmp_path / "a.pt", tmp_path / "a.onnx")
+    assert done.returncode == 0, done.stderr
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    assert session.get_modelmeta().custom_metadata_map["classes"] == "indoor,outdoor"
+    for size in SIZES:
+        tensors = inputs(fusion, *size)
+        feed = dict(zip(("hazy", "prob"), (tensor.numpy() for tensor in tensors), strict=False))
+        with torch.inference_mode():
+            assert np.allclose(session.run(["output"], feed)[0], network(*tensors), rtol=0, atol=1e-4)
+
+
+def test_a_torch_program_gives_the_networks_outputs_and_a_plain_network_takes_no_domain(tmp_path):
+    network = save_network(tmp_path / "a.pt", "none")
+    assert export(tmp_path / "a.pt", tmp_path / "a.pt2").returncode == 0
+    files = {"size": ""}
+    program = torch.export.load(tmp_path / "a.pt2", extra_files=files).module()
+    assert files["size"] == "n"
+    for size in SIZES:
+        tensors = inputs("none", *size)
+        with torch.inference_mode():
+            assert torch.allclose(program(*tensors), network(*tensors), rtol=0, atol=1e-5)
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
+    save_network(tmp_path / "a.pt", "none")
+    torch.save({"x": torch.zeros(1)}, tmp_path / "foreign.pt")
+    torch.save(reference.published_state("mixcldehazenet_t"), tmp_path / "published.pt")
+    for path, output, message in [
+        ("a.pt", "a.tflite", "must end in .onnx or .pt2"),
+        ("foreign.pt", "a.pt2", "neither a checkpoint of this project nor a published one"),
+        ("published.pt", "a.pt2", "holds no text embeddings"),
+    ]:
+        done = export(tmp_path / path, tmp_path / output)
+        assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
