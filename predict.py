@@ -21,7 +21,7 @@ from datasets.domains import STAND_IN, load_domains
 from datasets.images import to_image, to_tensor
 from datasets.photo_files import find_photos, plan
 from datasets.photos import read_photo, side_by_side, write_photo
-from models import inference_form, is_published, load_published, restore
+from models import inference_form, is_published, load_published, needs_text, restore
 from models.clip import ZeroShot, load_encoder
 from models.strips import forward_within
 from utils import checkpoint
@@ -90,11 +90,13 @@ def load_network(path, text_folder):
     """The network of a checkpoint, in evaluation mode, and what is known of its text features (None: it has none)."""
     saved = checkpoint.load(path)
     if checkpoint.is_ours(saved):
-        return restore(saved["network"], checkpoint.evaluated_state(saved)), saved["text"]
+        with checkpoint.naming(path):
+            return restore(saved["network"], checkpoint.evaluated_state(saved)), saved["text"]
     if not is_published(saved):
         raise ValueError(f"{path} is neither a checkpoint of this project nor a published one")
-    if not any("text_emb." in name for name in saved.get("state_dict", saved)):
-        return load_published(saved), None
+    if not needs_text(saved):
+        with checkpoint.naming(path):
+            return load_published(saved), None
     if text_folder is None:
         raise ValueError(
             f"{path} is a published MixCLDehazeNet checkpoint, which lacks its text embeddings: "
@@ -103,7 +105,8 @@ def load_network(path, text_folder):
     domains = load_domains(text_folder)
     if domains is None:
         raise ValueError(f"--text {text_folder} has no domains.npz: run clip_text.py on that data set first")
-    return load_published(saved, torch.from_numpy(domains.text)), vars(domains) | {"labels": "hard"}
+    with checkpoint.naming(path):
+        return load_published(saved, torch.from_numpy(domains.text)), vars(domains) | {"labels": "hard"}
 
 
 def dehaze(network, fast, pixels, prob, device, precision, most):

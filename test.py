@@ -49,10 +49,16 @@ def test(config, device):
     saved, sha256 = open_checkpoint(path, config.text), checkpoint.sha256(path)
     pairs = Pairs(config.data.folder, config.data.test, config.data.max_pixels)
     labels, prob, text = open_text(config, pairs, saved)
-    if saved["settings"] is None:
-        network = load_published(saved["network"], text)
-    else:
-        network = restore(saved["network"], checkpoint.evaluated_state(saved))
+    with checkpoint.naming(path):
+        if saved["settings"]:
+            network = restore(saved["network"], checkpoint.evaluated_state(saved))
+        else:
+            network = load_published(saved["network"], text)
+    if text is not None and not config.text.accept and not same_text(network.text, text):
+        raise ValueError(
+            f"{pairs.folder} was labelled by other text features than the network was trained with: run clip_text.py "
+            "with the settings of the training, or set text.accept=true"
+        )
     network = inference_form(network.to(device), DTYPES[config.test.precision])
     network = SelfEnsemble(network) if config.test.self_ensemble else network
     samples = EvaluationSamples(pairs, prob)
@@ -131,6 +137,11 @@ def open_text(config, pairs, saved):
     if config.test.domain == "wrong":
         prob = np.roll(prob, 1, axis=1)
     return labels, prob, torch.from_numpy(domains.text)
+
+
+def same_text(ours, theirs):
+    """Whether two sets of K x D text embeddings are equal but for rounding."""
+    return ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=1e-3)
 
 
 def notes(settings, saved):

@@ -42,7 +42,7 @@ from utils.cost import by_pixels, bytes_for_backward, multiply_adds
 from utils.entry import config_parser, run
 from utils.evaluate import DTYPES, autocast, evaluate, mean_scores
 from utils.losses import contrastive_loss
-from utils.run_folder import RunFolder
+from utils.run_folder import RunFolder, put_back
 from utils.settings import to_plain
 from utils.stopping import StopSignal, refuse_non_finite, signals_held
 from utils.sync_batchnorm import synchronise
@@ -115,14 +115,8 @@ def train(config, device, dry_run):
 
     # Resume.
     if saved:
-        network.load_state_dict(saved["network"]["state"])
-        optimizer.load_state_dict(saved["optimizer"])
-        scaler.load_state_dict(saved["scaler"])
-        if average:
-            average.module.load_state_dict(saved["ema"])
-            average.n_averaged.fill_(saved["step"])
+        put_back(saved, network, optimizer, scaler, average)
         step, validated, best, sums = (saved[name] for name in ("step", "validated", "best", "sums"))
-        torch.set_rng_state(saved["random"])
     on_main(lambda: folder.start_log(step))
 
     # Processes: each reads its share of every batch; the order is a function of seed and position alone.
