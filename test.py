@@ -50,10 +50,10 @@ def test(config, device):
     pairs = Pairs(config.data.folder, config.data.test, config.data.max_pixels)
     labels, prob, text = open_text(config, pairs, saved)
     with checkpoint.naming(path):
-        if saved["settings"]:
-            network = restore(saved["network"], checkpoint.evaluated_state(saved))
-        else:
+        if saved["settings"] is None:
             network = load_published(saved["network"], text)
+        else:
+            network = restore(saved["network"], checkpoint.evaluated_state(saved))
     if text is not None and not config.text.accept and not same_text(network.text, text):
         raise ValueError(
             f"{pairs.folder} was labelled by other text features than the network was trained with: run clip_text.py "

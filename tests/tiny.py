@@ -24,6 +24,11 @@ text: {encoder: stand-in}
 train: {steps: 8, batch: 4, crop: 40, lr: 1e-3, precision: fp32, ema: 0.9, eval_every: 3, save_every: 2, log_every: 1}
 """
 
+TEXT_FACTS = {
+    **{"encoder": "stand-in", "weights": "none", "source": "none", "zero_shot": "none", "beta2": 0.0, "beta3": 0.0},
+    **{"classes": ["indoor", "outdoor"], "prompts": ["a photo of a {class}"], "labels": "soft"},
+}  # what a checkpoint says of its text features
+
 
 def make(folder, num=11, side=48):
     """Write <folder>/set with `num` training pairs and 3 test pairs, and <folder>/tiny.yaml. Returns the folder."""
