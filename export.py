@@ -67,14 +67,15 @@ def open_network(path, folder):
     domains = load_domains(folder) if folder else None
     if folder and domains is None:
         raise ValueError(f"--text {folder} holds no domains.npz: run clip_text.py on its data set first")
-    if checkpoint.is_ours(saved):
-        network = restore(saved["network"], checkpoint.evaluated_state(saved))
-        classes = saved["text"]["classes"] if saved["text"] else ()
-    elif is_published(saved):
-        network = load_published(saved, torch.from_numpy(domains.text) if domains else None)
-        classes = domains.classes if network.fusion else ()
-    else:
+    if not checkpoint.is_ours(saved) and not is_published(saved):
         raise ValueError(f"{path} is neither a checkpoint of this project nor a published one")
+    with checkpoint.naming(path):
+        if checkpoint.is_ours(saved):
+            network = restore(saved["network"], checkpoint.evaluated_state(saved))
+            classes = saved["text"]["classes"] if saved["text"] else ()
+        else:
+            network = load_published(saved, torch.from_numpy(domains.text) if domains else None)
+            classes = domains.classes if network.fusion else ()
     return network, {"size": network.size, "range": "-1 to 1"} | ({"classes": ",".join(classes)} if classes else {})
 
 

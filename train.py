@@ -23,18 +23,26 @@ from datasets.augment import centre_crop
 from datasets.domains import STAND_IN, open_domains, prob_of
 from datasets.order import TrainingOrder, same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs, Subset, TrainingSamples, hold_out
-from models import build_model, describe, is_published, load_published, restore, start_from
+from models import (
+    build_model,
+    describe,
+    inference_form,
+    is_published,
+    load_published,
+    restore,
+    start_from,
+    training_form,
+)
 from models.clip_weights import identify
-from models.training import training_form
 from utils import checkpoint, distributed
 from utils.averaging import averaged
 from utils.clock import Clock
 from utils.config import load_config, to_yaml
 from utils.cost import by_pixels, bytes_for_backward, multiply_adds
 from utils.entry import config_parser, run
-from utils.evaluate import autocast, evaluate, mean_scores
+from utils.evaluate import DTYPES, autocast, evaluate, mean_scores
 from utils.losses import contrastive_loss
-from utils.run_folder import RunFolder
+from utils.run_folder import RunFolder, put_back
 from utils.settings import to_plain
 from utils.stopping import StopSignal, refuse_non_finite, signals_held
 from utils.sync_batchnorm import synchronise
@@ -107,14 +115,8 @@ def train(config, device, dry_run):
 
     # Resume.
     if saved:
-        network.load_state_dict(saved["network"]["state"])
-        optimizer.load_state_dict(saved["optimizer"])
-        scaler.load_state_dict(saved["scaler"])
-        if average:
-            average.module.load_state_dict(saved["ema"])
-            average.n_averaged.fill_(saved["step"])
+        put_back(saved, network, optimizer, scaler, average)
         step, validated, best, sums = (saved[name] for name in ("step", "validated", "best", "sums"))
-        torch.set_rng_state(saved["random"])
     on_main(lambda: folder.start_log(step))
 
     # Processes: each reads its share of every batch; the order is a function of seed and position alone.
@@ -154,7 +156,8 @@ def train(config, device, dry_run):
             sums = {}
         if validated < step and (step % settings.eval_every == 0 or done):
             distributed.share_buffers(evaluated)
-            rows = evaluate(evaluated, val_batches, device, settings.precision, stop.until_heard)
+            form = inference_form(evaluated, DTYPES[settings.precision])
+            rows = evaluate(form, val_batches, device, settings.precision, stop.until_heard)
             if not distributed.any_process(stop.heard, device):
                 scores, validated, unsaved = mean_scores(rows), step, True
                 folder.log("val", step, psnr=scores["psnr"], ssim=scores["ssim"], pairs=describe_val(config))

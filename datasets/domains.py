@@ -2,11 +2,13 @@
 
 import csv
 import io
-import os
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from .images import replace_file
 
 STAND_IN = "stand-in"
 NEEDED = ("classes", "prompts", "text", "names", "prob", "encoder", "weights", "zero_shot")  # in domains.npz
@@ -115,6 +117,8 @@ def read_table(folder):
 def labels_of(folder, lines, classes):
     path, labels = Path(folder) / "domains.csv", {}
     for number, name, domain, _ in lines:
+        if not name:
+            raise ValueError(f"{path}, line {number}: there is no image's name")
         if domain not in classes:
             raise ValueError(
                 f"{path}, line {number}: {domain!r} is none of text.classes ({', '.join(classes)}): correct it, "
@@ -157,9 +161,7 @@ def save_domains(folder, domains):
         whole = given and set(prob.tolist()) <= {0, 1}
         writer.writerow([name, label, *(map(int, prob) if whole else readable(prob))])
     for name, data in (("domains.npz", buffer.getvalue()), ("domains.csv", table.getvalue().encode())):
-        aside = Path(folder) / f".{name}.{os.getpid()}.tmp"
-        aside.write_bytes(data)
-        aside.replace(Path(folder) / name)
+        replace_file(Path(folder) / name, data)
 
 
 def readable(prob):
@@ -187,6 +189,9 @@ def read_domains(folder):
         return None
     remedy = "delete it and run clip_text.py again"
     try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > 2 * path.stat().st_size + 2**24:
+                raise ValueError("it unpacks to far more than its size")  # NumPy does not compress unless asked to
         with np.load(path, allow_pickle=False) as stored:
             values = {name: stored[name] for name in Domains.__dataclass_fields__ if name in stored or name in NEEDED}
         values.setdefault("given", np.zeros(values["names"].size, bool))
@@ -198,14 +203,17 @@ def read_domains(folder):
         for name in ("beta2", "beta3"):
             values[name] = float(values.get(name, 0))
     except Exception as error:  # a broken archive fails in many ways: zip, zlib, header and pickle errors
-        raise ValueError(f"{path} cannot be read ({type(error).__name__}): {remedy}") from None
+        reason = str(error) if type(error) is ValueError else type(error).__name__
+        raise ValueError(f"{path} cannot be read ({reason}): {remedy}") from None
     domains = Domains(**values)
     num_names, num_classes = len(domains.names), len(domains.classes)
-    shapes_fit = domains.text.ndim == 2 and domains.text.shape[0] == num_classes
+    shapes_fit = domains.text.ndim == 2 and domains.text.shape[0] == num_classes and domains.text.shape[1] > 0
     shapes_fit &= domains.prob.shape == (num_names, num_classes) and domains.given.shape == (num_names,)
     numbers = domains.text.dtype == domains.prob.dtype == np.float32
-    if not shapes_fit or not numbers or not np.isfinite(domains.text).all() or not np.isfinite(domains.prob).all():
+    if not shapes_fit or not numbers or not np.isfinite(domains.text).all():
         raise ValueError(f"{path} holds arrays that do not fit together: {remedy}")
+    if not (domains.prob >= 0).all() or not np.allclose(domains.prob.sum(1), 1, atol=1e-3):
+        raise ValueError(f"{path} holds probabilities that are none: {remedy}")
     return domains
 
 

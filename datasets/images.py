@@ -90,6 +90,9 @@ def replace_file(path, data):
     try:
         aside.write_bytes(data)
         aside.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         aside.unlink(missing_ok=True)
 

@@ -1,6 +1,7 @@
 """Haze by the atmospheric scattering model, and the demo: generated scenes of two domains with known depth."""
 
 import csv
+import io
 import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .images import write_image
+from .images import replace_file, write_image
 from .scenes import landscape, room, street
 
 SIZE = (160, 224)  # of the demo's images, pixels
@@ -74,10 +75,9 @@ def make_demo(root, seed=0):
         with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             made = pool.map(partial(make_pair, folder, split, seed=seed), range(num_pairs))
             rows = list(tqdm(made, f"making {folder}", num_pairs, unit="pair", disable=None))
-        aside = table.with_suffix(".tmp")
-        with open(aside, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([("name", "domain"), *rows])
-        aside.replace(table)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("name", "domain"), *rows])
+        replace_file(table, text.getvalue().encode())
 
 
 def make_pair(folder, split, number, seed):

@@ -21,7 +21,7 @@ def build_model(size="s", fusion="calip", merge="concat", text=None):
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     if fusion == "none":
         return MixDehazeNet(size)
-    if text is None or text.ndim != 2:
+    if text is None or text.ndim != 2 or not text.numel():
         raise ValueError(f"fusion {fusion!r} needs text embeddings, a K x D tensor")
     text = torch.as_tensor(text, dtype=torch.get_default_dtype()).clone()
     channels = SIZES[size][0][0]

@@ -38,7 +38,8 @@ WITHOUT_EFFECT = re.compile(r"text_emb\.((k1|v1|q2|postProj_t)\.(weight|bias)|k2
 
 def is_published(state_dict):
     """Whether a loaded checkpoint looks like a published one: bare or wrapped, with or without "module."."""
-    return isinstance(state_dict, dict) and any("patch_embed.proj." in str(name) for name in unwrap(state_dict))
+    inner = state_dict.get("state_dict", state_dict) if isinstance(state_dict, dict) else None
+    return isinstance(inner, dict) and any("patch_embed.proj." in str(name) for name in inner)
 
 
 def needs_text(state_dict):
@@ -74,7 +75,7 @@ def load_published(state_dict, text=None):
 def unwrap(state_dict):
     """The bare state dict without "module." prefixes. Raises ValueError when it holds anything but tensors."""
     inner = state_dict.get("state_dict", state_dict)
-    if not isinstance(inner, dict) or not inner or not all(torch.is_tensor(value) for value in inner.values()):
+    if not inner or not all(isinstance(name, str) and torch.is_tensor(value) for name, value in inner.items()):
         raise ValueError("not a published checkpoint: it should be a state dict of tensors, or {'state_dict': ...}")
     if all(name.startswith("module.") for name in inner):
         inner = {name.removeprefix("module."): value for name, value in inner.items()}
@@ -83,7 +84,7 @@ def unwrap(state_dict):
 
 def find_size(published):
     """The size whose blocks a stage are those of the names. Raises ValueError where none has them."""
-    blocks = {re.match(r"layer(\d)\.blocks\.(\d+)\.", name).groups() for name in published if ".blocks." in name}
+    blocks = {match.groups() for name in published if (match := re.match(r"layer(\d)\.blocks\.(\d+)\.", name))}
     depths = tuple(sum(stage == str(i) for stage, _ in blocks) for i in range(1, 6))
     for size, (_, expected) in SIZES.items():
         if depths == expected and size != "n":

@@ -5,6 +5,7 @@ script: its own folder, arguments, environment, output, limits, exit code. What 
 """
 
 import atexit
+import ctypes
 import gc
 import json
 import os
@@ -12,6 +13,7 @@ import resource
 import runpy
 import select
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -21,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PRELOADED = ("torch", "torch._dynamo", "torch.utils.tensorboard", "torchvision", "cv2", "PIL.Image", "skimage", "tqdm")
-WRITES = ("os.mkdir", "os.rename", "os.remove", "os.truncate")  # audit events; an `open` for writing is one, too
+CHANGES = ("os.mkdir", "os.rename", "os.truncate")  # audit events; an `open` for writing is one, too
 
 
 @dataclass(frozen=True)
@@ -46,23 +48,16 @@ class Scripts:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
         )
 
-    def start(self, folder, script, *arguments, outputs=None, timeout=60, **faults):
+    def start(self, folder, script, *arguments, timeout=60, **faults):
         """Begin a run in a folder; returns its process id. Faults are described at `begin`."""
-        self.outputs = Path(outputs or folder)
         request = {"script": str(ROOT / script), "arguments": [str(argument) for argument in arguments]}
-        request |= {"folder": str(folder), "outputs": str(self.outputs), "timeout": timeout, **faults}
+        request |= {"folder": str(folder), "timeout": timeout, **faults}
         print(json.dumps(request), file=self.server.stdin, flush=True)
         return json.loads(self.server.stdout.readline())
 
     def finish(self):
         """Wait for the run that was begun."""
-        outcome = json.loads(self.server.stdout.readline())
-        texts = []
-        for name in (".stdout", ".stderr"):
-            path = self.outputs / name
-            texts.append(path.read_text(errors="surrogateescape"))
-            path.unlink()
-        return Done(outcome["code"], *texts, outcome["seconds"], outcome["max_memory"], outcome["timed_out"])
+        return Done(**json.loads(self.server.stdout.readline()))
 
     def __call__(self, folder, script, *arguments, **options):
         self.start(folder, script, *arguments, **options)
@@ -78,41 +73,55 @@ def serve():
     for line in sys.stdin:
         request = json.loads(line)
         start = time.monotonic()
+        pipes = [os.pipe(), os.pipe()]
         child = os.fork()
+        for (reader, writer), number in zip(pipes, (1, 2), strict=True):
+            if child == 0:
+                os.dup2(writer, number)
+                os.close(reader)
+            os.close(writer)
         if child == 0:
             return request
         print(child, flush=True)
-        handle = os.pidfd_open(child)
-        ended = select.select([handle], [], [], request["timeout"])[0]
-        os.close(handle)
-        if not ended:
+        texts, timed_out = read_all([reader for reader, _ in pipes], start + request["timeout"])
+        if timed_out:
             os.killpg(child, signal.SIGKILL)
         _, status, usage = os.wait4(child, 0)
-        outcome = {"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - start}
-        outcome |= {"max_memory": usage.ru_maxrss * 1024, "timed_out": not ended}
+        outcome = {"code": os.waitstatus_to_exitcode(status), "stdout": texts[0], "stderr": texts[1]}
+        outcome |= {"seconds": time.monotonic() - start, "max_memory": usage.ru_maxrss * 1024, "timed_out": timed_out}
         print(json.dumps(outcome), flush=True)
     return None
 
 
-def begin(script, arguments, folder, outputs, memory=None, file_size=None, user=None, write=None, fault=None, **_):
+def read_all(pipes, deadline):
+    """What comes out of pipes until all are closed, as texts, or until a time; and whether that time has come."""
+    parts = {pipe: b"" for pipe in pipes}
+    waiting, left = list(pipes), 1.0
+    while waiting and left > 0:
+        left = deadline - time.monotonic()
+        for pipe in select.select(waiting, [], [], max(left, 0))[0]:
+            data = os.read(pipe, 2**16)
+            parts[pipe] += data
+            if not data:
+                waiting.remove(pipe)
+    for pipe in pipes:
+        os.close(pipe)
+    return [part.decode(errors="backslashreplace") for part in parts.values()], bool(waiting)
+
+
+def begin(script, arguments, folder, memory=None, file_size=None, humble=False, write=None, fault=None, **_):
     """Become the script, with its faults.
 
     memory: bytes of address space beyond what the imports took. file_size: largest file it may write, bytes.
-    user: id of the user it runs as. write, fault: what befalls the write-th change to a file or folder outside the
-    TensorBoard events: a signal's number just before it, or the error ENOSPC in its place ("full").
+    humble: permissions hold, even where it runs as root. write, fault: what befalls the write-th change to a file or
+    folder outside the TensorBoard events: a signal's number just before it, or the error ENOSPC in its place ("full").
     """
     os.setpgid(0, 0)
-    for number, name in ((1, ".stdout"), (2, ".stderr")):
-        file = os.open(Path(outputs) / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        os.dup2(file, number)
-        os.close(file)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(folder)
     sys.argv[:] = [script, *arguments]
-    if user is not None:
-        os.setgroups([])
-        os.setgid(user)
-        os.setuid(user)
+    if humble:  # drop all capabilities
+        ctypes.CDLL(None).capset(struct.pack("Ii", 0x20080522, 0), bytes(24))
     if memory is not None:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken + memory, taken + memory))
@@ -137,7 +146,7 @@ def befall(folder, count, fault):
 
     def hook(event, arguments):
         nonlocal seen
-        changes = event in WRITES or (event == "open" and writes(*arguments))
+        changes = event in CHANGES or (event == "open" and writes(*arguments))
         if not changes or os.getpid() != main:
             return
         path = os.path.abspath(os.fsdecode(arguments[0]))

@@ -96,7 +96,10 @@ FAULTS = {  # what is done to data/test, and what is said of it; its only image 
     "a field of 200,000 letters": (table("name,domain\n" + "a" * 200_000 + ",indoor\n"), "domains.csv cannot be read"),
     "an open quote": (table('name,domain\n"0.png,indoor\n'), "line 2"),
     "a null": (table("name,domain\n0.png\0,indoor\n"), ""),
-    "no text": (lambda test: ((test / NPZ).unlink(), (test / "domains.csv").write_bytes(b"\xff\xfe")), "cannot be read"),
+    "bytes for a table": (
+        lambda test: ((test / NPZ).unlink(), (test / "domains.csv").write_bytes(b"\xff\xfe")),
+        "domains.csv cannot be read",
+    ),
     "a table that is a folder": (
         lambda test: ((test / NPZ).unlink(), (test / "domains.csv").unlink(), (test / "domains.csv").mkdir()),
         "domains.csv cannot be read",
@@ -115,11 +118,12 @@ FAULTS = {  # what is done to data/test, and what is said of it; its only image 
         features(
             classes=lambda _: ("indoor", "outdoor", "sea"),
             text=lambda text: np.vstack([text, text[:1]]),
-            prob=lambda prob: np.hstack([prob, prob[:, :1]]),
+            prob=lambda prob: np.hstack([prob, 0 * prob[:, :1]]),
         ),
         "made with classes",
     ),
-    "features of another width": (features(text=lambda text: text[:, :256]), "256"),
+    "features of another width": (features(text=lambda text: text[:, :256]), "other text features"),
+    "features of other weights": (features(text=lambda text: text[::-1]), "other text features"),
     "features of other images": (features(names=lambda _: ("9.png",)), "first 0.png"),
     "features of fewer images": (
         lambda test: make_more(test),
@@ -132,13 +136,13 @@ FAULTS = {  # what is done to data/test, and what is said of it; its only image 
     "text in double precision": (arrays(text=np.ones((2, 512))), "do not fit together"),
     "text of integers": (arrays(text=np.ones((2, 512), np.int32)), "do not fit together"),
     "text that is flat": (arrays(text=np.ones(1024, np.float32)), "do not fit together"),
-    "text that is empty": (arrays(text=np.ones((2, 0), np.float32)), NPZ),
+    "text that is empty": (arrays(text=np.ones((2, 0), np.float32)), "do not fit together"),
     "text that is no number": (arrays(text=np.full((2, 512), np.nan, np.float32)), "do not fit together"),
     "probabilities of other images": (arrays(prob=np.ones((3, 2), np.float32)), "do not fit together"),
-    "probabilities that are no number": (arrays(prob=np.full((1, 2), np.inf, np.float32)), "do not fit together"),
-    "probabilities below 0": (arrays(prob=np.array([[-1, 2]], np.float32)), NPZ),
-    "probabilities of nothing": (arrays(prob=np.zeros((1, 2), np.float32)), NPZ),
-    "classes that are numbers": (arrays(classes=np.array([1, 2])), "made with classes"),
+    "probabilities that are no number": (arrays(prob=np.full((1, 2), np.inf, np.float32)), "that are none"),
+    "probabilities below 0": (arrays(prob=np.array([[-1, 2]], np.float32)), "that are none"),
+    "probabilities of nothing": (arrays(prob=np.zeros((1, 2), np.float32)), "that are none"),
+    "classes that are numbers": (arrays(classes=np.array([1, 2])), "1"),
     "names twice": (arrays(names=np.array(["0.png", "0.png"])), "do not fit together"),
     "an encoder that is a list": (arrays(encoder=np.array(["a", "b"])), NPZ),
     "objects": (arrays(names=np.array([Fire()], dtype=object)), f"{NPZ} cannot be read"),
@@ -148,7 +152,7 @@ FAULTS = {  # what is done to data/test, and what is said of it; its only image 
     "a text file": (lambda test: (test / NPZ).write_text("hello"), f"{NPZ} cannot be read"),
     "a folder": (lambda test: ((test / NPZ).unlink(), (test / NPZ).mkdir()), f"{NPZ} cannot be read"),
     "one array, not an archive": (lambda test: np.save(open(test / NPZ, "wb"), np.ones(3)), f"{NPZ} cannot be read"),
-    "a bomb": (bomb, NPZ),
+    "a bomb": (bomb, "unpacks to far more than its size"),
     "a header of 8 TB": (header("<f4", (2**40, 2)), NPZ),
     "a header of less than nothing": (header("<f4", (-1, 2)), NPZ),
     "a header of objects": (header("|O", (1, 2)), NPZ),
@@ -168,11 +172,16 @@ def make_more(test):
 def test_a_fault_in_the_labels_is_named(scripts, work, name):
     change, says = FAULTS[name]
     change(work / "data" / "test")
-    refused(scripts, work, "test.py", "small.yaml", says=["data/test" if "data/test" in says else "", says], memory=2**31)
+    done = refused(scripts, work, "test.py", "small.yaml", says=says, memory=2**31)
+    assert done.max_memory < 2**31
     assert not (work / "fired").exists()
 
 
-@pytest.mark.parametrize("name", [name for name in FAULTS if name not in ("features of another width",)])
+SOME = ["no labels", "an empty table", "an unknown domain", "another image", "an open quote", "objects"]
+SOME += ["a cut-off file", "features of another encoder", "text that is no number", "probabilities of nothing", "a header of 8 TB"]
+
+
+@pytest.mark.parametrize("name", SOME)
 def test_a_fault_in_the_labels_stops_a_training_before_it_begins(scripts, work, name):
     change, says = FAULTS[name]
     train = work / "data" / "train"

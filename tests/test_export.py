@@ -26,8 +26,9 @@ def save_network(path, fusion):
     torch.manual_seed(0)
     network = build_model("n", fusion, text=reference.text(2).float() if fusion != "none" else None)
     network(torch.rand(2, 3, 48, 48), torch.tensor([[1.0, 0.0], [0.3, 0.7]]))
-    text = {"classes": ["indoor", "outdoor"]} if fusion != "none" else None
-    checkpoint.save(path, {"network": describe(network), "ema": None, "text": text})
+    text = {"encoder": "stand-in", "classes": ["indoor", "outdoor"]} if fusion != "none" else None
+    facts = {"step": 1, "ema": None, "settings": {}, "text": text}
+    checkpoint.save(path, {"network": describe(network), **facts})
     return network.eval()
 
 

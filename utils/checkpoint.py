@@ -6,6 +6,7 @@ import os
 import pickle
 import warnings
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,7 +21,8 @@ NUMBERS |= {torch.int16, torch.int32, torch.int64}
 # What every checkpoint of this project has, and what each is.
 PARTS = {"step": int, "network": dict, "ema": (dict, type(None)), "settings": dict, "text": (dict, type(None))}
 NETWORK_PARTS = {"size": str, "fusion": str, "merge": str, "state": dict}
-TEXT_PARTS = {"encoder": str, "classes": list}
+TEXT_PARTS = {"encoder": str, "weights": str, "source": str, "zero_shot": str, "beta2": float, "beta3": float}
+TEXT_PARTS |= {"classes": list, "prompts": list, "labels": str}
 
 
 def save(path, checkpoint, previous=None):
@@ -120,10 +122,21 @@ def refuse_missing(checkpoint):
     for state in (checkpoint["network"]["state"], checkpoint["ema"] or {}):
         if not all(isinstance(name, str) and torch.is_tensor(value) for name, value in state.items()):
             raise ValueError("its weights are not tensors with names")
+    if text is not None and not all(isinstance(name, str) for name in (*text["classes"], *text["prompts"])):
+        raise ValueError("its text classes and prompts are not texts")
 
 
 def is_ours(checkpoint):
     return checkpoint.get("format") == FORMAT and isinstance(checkpoint.get("network"), dict)
+
+
+@contextmanager
+def naming(path):
+    """Name the file in the error of making a network of what it holds."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"checkpoint {path}: {error}") from None
 
 
 def evaluated_state(checkpoint):

@@ -1,9 +1,16 @@
 """How every script begins and ends: arguments in, an exit code out, a user's mistake in one line."""
 
 import argparse
+import errno
 import os
 import sys
 from pathlib import Path
+
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, then run again"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change its permissions, or choose another place"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), "move away what is in the way"),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,4 +60,6 @@ def one_line(error):
     text = str(error).strip()
     if text.startswith("Caught ") and "DataLoader worker" in text:
         text = text[text.rindex(f"{type(error).__name__}: ") :].partition(": ")[2]
+    elif isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}: {REMEDIES.get(error.errno, 'check that path')}"
     return " ".join(text.split())

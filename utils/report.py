@@ -3,13 +3,13 @@
 import base64
 import html
 import math
-import os
 import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from .files import write_text
 from .settings import flatten
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -67,9 +67,7 @@ def write_report(folder, metrics, rows, pictures):
     }
     # One pass over the template, so that a name which looks like a placeholder stays text.
     page = re.sub(r"{{(\w+)}}", lambda match: parts[match[1]], TEMPLATE.read_text(encoding="utf-8"))
-    aside = folder / "report.html.tmp"
-    aside.write_bytes(page.encode("utf-8", "replace"))  # a file name that is not valid Unicode shows question marks
-    os.replace(aside, folder / "report.html")
+    write_text(folder / "report.html", page)
 
 
 def number(value, digits, sign=False):

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import os
 import platform
 import re
 from collections import Counter
@@ -14,6 +13,7 @@ import cv2
 import torch
 
 from .evaluate import mean_scores
+from .files import write_text
 from .metrics import PROTOCOL
 
 COLUMNS = ("name", "domain", "psnr", "ssim", "input_psnr", "input_ssim")
@@ -48,16 +48,6 @@ def finite(value):
     if isinstance(value, (list, tuple)):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_text(path, text):
-    """Write UTF-8, whole or not at all; a file name that is not valid Unicode shows its bytes as \\udcXX."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def score_table(metrics):

@@ -6,8 +6,11 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
 from . import checkpoint
 from .config import from_plain, to_yaml
+from .files import write_text
 from .settings import differences
 
 # Settings that may change between start and resume: they do not reach the weights.
@@ -16,6 +19,11 @@ FREE = (
     *("train.eval_every", "train.save_every", "train.log_every", "train.recompute"),
 )
 FREE_SECTIONS = ("test.",)
+
+
+# What a training's checkpoint has beside what every checkpoint has.
+PARTS = {"validated": int, "best": float, "sums": dict, "optimizer": dict, "scaler": dict, "random": torch.Tensor}
+PARTS |= {"data": str}
 
 
 class RunFolder:
@@ -133,27 +141,43 @@ class RunFolder:
 def read_training(path):
     """A checkpoint that a training can go on from; ValueError naming the file when it is none."""
     state = checkpoint.load(path)
-    if not checkpoint.is_ours(state) or "optimizer" not in state:
+    parts = checkpoint.is_ours(state) and all(isinstance(state.get(name), kind) for name, kind in PARTS.items())
+    if not parts or not all(isinstance(value, (int, float)) for value in state["sums"].values()):
         raise ValueError(f"{path} is no checkpoint of a training of this project")
     return state
+
+
+def put_back(state, network, optimizer, scaler, average):
+    """Give a training the state that `read_training` read. Raises ValueError when they do not fit each other."""
+    try:
+        network.load_state_dict(state["network"]["state"])
+        if average:
+            average.module.load_state_dict(state["ema"])
+            average.n_averaged.fill_(state["step"])
+        groups = optimizer.state_dict()["param_groups"]  # the settings are the same, and the rate is set every step
+        optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
+        scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["random"])
+        moments = [(weight, optimizer.state[weight]) for weight in network.parameters()]
+        fit = all(weight.shape == both["exp_avg"].shape == both["exp_avg_sq"].shape for weight, both in moments)
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):  # of a file that somebody has changed
+        fit = False
+    if not fit:
+        raise ValueError("the last checkpoint does not fit its own settings: move it away, or set run=NAME")
 
 
 def read_lines(path):
     """The complete lines of a log; one that a kill cut off is left out."""
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
-            lines.append(json.loads(line))
-        except ValueError:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            break
+        lines.append(line)
     return lines
-
-
-def write_text(path, text):
-    """Write a file aside and move it into place, so that a kill leaves the old one or the new one."""
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
 
 
 @contextmanager

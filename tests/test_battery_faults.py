@@ -1,0 +1,176 @@
+"""The battery, faults: full disks, kills and places that cannot be written, at every file that a script writes.
+
+A fault is met once at each of a script's changes to files and folders; then the same command, run again, ends with what
+an undisturbed run ends with.
+"""
+
+import contextlib
+import shutil
+import signal
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+
+from tests.battery import accepted, copy_of, is_one_line, refused, snapshot
+
+CHANGES = {"clip_text.py": 8, "train.py": 19, "test.py": 9}  # a training of 2 steps, a test of 1 image
+OUTPUT = {"clip_text.py": "data/*/domains.npz", "train.py": "checkpoints", "test.py": "results"}
+EVERY = [(script, change) for script, number in CHANGES.items() for change in range(1, number + 1)]
+SOME = [(script, change) for script, change in EVERY if script != "train.py" or change % 3 == 1]
+
+
+@pytest.fixture
+def fresh(work):
+    """Makes the folder as it was before a script."""
+
+    def clear(script):
+        for path in work.glob(OUTPUT[script]):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return work
+
+    return clear
+
+
+def same_end(script, folder, finished):
+    """Whether a script left what it left in the undisturbed folder."""
+    if script == "test.py":
+        read = (root.joinpath("results/small-test/results.csv").read_text() for root in (folder, finished))
+    elif script == "train.py":
+        read = (torch.load(root / "checkpoints/small/last.pt")["network"]["state"] for root in (folder, finished))
+        ours, theirs = read
+        return all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    else:
+        read = (np.load(root / "data/train/domains.npz")["prob"].tolist() for root in (folder, finished))
+    ours, theirs = read
+    return ours == theirs
+
+
+@pytest.mark.parametrize(("script", "change"), EVERY)
+def test_a_full_disk_is_one_line_and_room_is_all_it_takes_to_go_on(scripts, fresh, finished, script, change):
+    work = fresh(script)
+    before = snapshot(work)
+    done = scripts(work, script, "small.yaml", write=change, fault="full")
+    after = snapshot(work)
+    assert set(before) <= set(after) and not [name for name in after if name.endswith(".tmp")], after
+    if done.code:  # a folder that is there already needs no room
+        lines = [line for line in done.stderr.splitlines() if "validation" not in line]
+        assert done.code == 2 and len(lines) == 1 and "No space left" in lines[0], done.stderr
+        assert lines[0].startswith(f"{script}: ") and "make room" in lines[0], done.stderr
+    accepted(scripts, work, script, "small.yaml")
+    assert same_end(script, work, finished)
+
+
+@pytest.mark.parametrize(
+    ("script", "change", "name"),
+    [(*case, "SIGKILL") for case in EVERY] + [(*case, name) for case in SOME for name in ("SIGTERM", "SIGINT")],
+)
+def test_a_signal_loses_nothing_and_the_same_command_goes_on(scripts, fresh, finished, script, change, name):
+    work = fresh(script)
+    before = snapshot(work)
+    done = scripts(work, script, "small.yaml", write=change, fault=int(getattr(signal, name)))
+    after = snapshot(work)
+    assert done.code in {"SIGKILL": {-9}, "SIGTERM": {-15, 0}, "SIGINT": {130, 0}}[name], done
+    assert "Traceback" not in done.stderr, done.stderr
+    assert set(before) <= set(after)
+    if name == "SIGINT":
+        assert not [path for path in after if path.endswith(".tmp")], after
+    accepted(scripts, work, script, "small.yaml")
+    assert same_end(script, work, finished)
+
+
+@pytest.mark.parametrize("script", CHANGES)
+def test_there_are_no_more_changes_than_faults_were_tried_at(scripts, fresh, script):
+    work = fresh(script)
+    assert scripts(work, script, "small.yaml", write=CHANGES[script] + 1, fault=signal.SIGKILL).code == 0
+    work = fresh(script)
+    assert scripts(work, script, "small.yaml", write=CHANGES[script], fault=signal.SIGKILL).code == -9
+
+
+@pytest.mark.parametrize("script", CHANGES)
+@pytest.mark.parametrize("size", [0, 100, 4000, 60_000])
+def test_a_limit_on_the_size_of_files_keeps_what_was_there(scripts, work, script, size):
+    arguments = ["small.yaml", "train.steps=4"] if script == "train.py" else ["small.yaml"]
+    before = snapshot(work)
+    done = scripts(work, script, *arguments, file_size=size)
+    after = snapshot(work)
+    kept = [name for name in before if not name.endswith(("log.jsonl", "config.yaml")) and "tfevents" not in name]
+    if done.code:
+        is_one_line(done, script)
+        assert all(after[name] == before[name] or script != "train.py" for name in kept)
+    assert set(before) <= set(after) and not [name for name in after if name.endswith(".tmp")]
+
+
+@pytest.fixture
+def small_disk(tmp_path, finished):
+    """The finished work on a disk with room for little more."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    needed = sum(path.stat().st_size + 4096 for path in finished.rglob("*"))
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={needed + 20_000}", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield copy_of(finished, disk)
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("script", CHANGES)
+def test_a_disk_that_is_really_full_keeps_what_was_there(scripts, small_disk, script):
+    with open(small_disk / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    before = snapshot(small_disk)
+    arguments = ["train.steps=4"] if script == "train.py" else []
+    done = scripts(small_disk, script, "small.yaml", *arguments)
+    is_one_line(done, script)
+    assert "No space left" in done.stderr and "make room" in done.stderr
+    assert snapshot(small_disk) == before
+
+
+@pytest.mark.parametrize(
+    ("script", "path"),
+    [
+        ("train.py", "checkpoints"),
+        ("train.py", "checkpoints/small"),
+        ("test.py", "results"),
+        ("test.py", "results/small-test"),
+        ("clip_text.py", "data/train"),
+    ],
+)
+def test_a_folder_that_may_not_be_written_is_named(scripts, work, script, path):
+    if path == "results":
+        shutil.rmtree(work / "results/small-test")
+    (work / path).chmod(0o555)
+    arguments = {"clip_text.py": [], "test.py": [], "train.py": ["run=new"] if path == "checkpoints" else []}[script]
+    done = refused(scripts, work, script, "small.yaml", *arguments, says=path, humble=True)
+    assert "ermission" in done.stderr
+    (work / path).chmod(0o755)
+
+
+PLACES = {  # a file, or a folder, that lies where something must be written
+    "checkpoints is a file": ("train.py", "checkpoints", False),
+    "the run folder is a file": ("train.py", "checkpoints/small", False),
+    "the lock is a folder": ("train.py", "checkpoints/small/.lock", True),
+    "the log is a folder": ("train.py", "checkpoints/small/log.jsonl", True),
+    "the settings are a folder": ("train.py", "checkpoints/small/config.yaml", True),
+    "the best checkpoint is a folder": ("train.py", "checkpoints/small/best.pt", True),
+    "results is a file": ("test.py", "results", False),
+    "the results folder is a file": ("test.py", "results/small-test", False),
+    "the scores are a folder": ("test.py", "results/small-test/metrics.json", True),
+    "the table is a folder": ("test.py", "results/small-test/results.csv", True),
+    "the features are a folder": ("clip_text.py", "data/train/domains.npz", True),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_what_lies_in_the_way_is_named(scripts, fresh, name):
+    script, path, folder = PLACES[name]
+    work = fresh(script)
+    (work / path).parent.mkdir(parents=True, exist_ok=True)
+    (work / path).mkdir() if folder else (work / path).write_text("here first")
+    done = scripts(work, script, "small.yaml")
+    lines = [line for line in done.stderr.splitlines() if "validation" not in line]
+    assert done.code == 2 and len(lines) == 1 and path in lines[0], done.stderr
+    assert (work / path).is_dir() if folder else (work / path).read_text() == "here first"
+    assert not [path for path in work.rglob("*.tmp")]
