@@ -92,9 +92,11 @@ def test_a_signal_stops_all_processes_at_one_step_and_a_mistake_is_said_once(tmp
     with tiny.started(tmp_path, *options, processes=2) as process:
         wait_for_log(process, log)
         code, _, errors = tiny.run(tmp_path, "train.steps=100000", processes=2)
-        assert code == 1 and len(ours(errors)) == 1 and "checkpoints/tiny is in use by another" in ours(errors)[0]
+        assert code == 1 and len(ours(errors)) == 1, errors
+        assert "checkpoints/tiny is in use by another training" in ours(errors)[0]
         os.kill(process.pid, signal.SIGTERM)
         output, errors = process.communicate(timeout=60)
+    assert "stopped" in output, errors
     step = tiny.state(tmp_path)["step"]
     assert f"stopped, run the same command to resume, step {step} of 100000" in output, errors
     assert json.loads(log.read_text().splitlines()[-1])["step"] == step

@@ -119,6 +119,15 @@ def test_a_broken_last_checkpoint_gives_way_to_the_one_before(copied, capsys, br
     assert tiny.state(copied)["step"] == 8 and tiny.same(tiny.state(copied, which="best"), final)
 
 
+def test_a_run_whose_steps_fp16_has_all_skipped_goes_on(copied, capsys):
+    last = copied / "checkpoints/tiny/last.pt"
+    state = {**torch.load(last), "step": 6, "validated": 6}
+    state["optimizer"]["state"] = {}
+    torch.save(state, last)
+    code, output, errors = tiny.train(capsys)
+    assert code == 0 and "step 6 of 8" in output and "done, step 8 of 8" in output, errors
+
+
 def test_where_no_checkpoint_can_be_read_nothing_is_touched(copied, capsys):
     for name in ("last", "previous"):
         (copied / f"checkpoints/tiny/{name}.pt").write_bytes(b"hello")

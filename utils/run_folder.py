@@ -158,8 +158,10 @@ def put_back(state, network, optimizer, scaler, average):
         optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
         scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
-        moments = [(weight, optimizer.state[weight]) for weight in network.parameters()]
-        fit = all(weight.shape == both["exp_avg"].shape == both["exp_avg_sq"].shape for weight, both in moments)
+        moments = optimizer.state.items()  # none, where fp16 has skipped every step so far
+        fit = len(moments) in (0, len(list(network.parameters()))) and all(
+            weight.shape == both["exp_avg"].shape == both["exp_avg_sq"].shape for weight, both in moments
+        )
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):  # of a file that somebody has changed
         fit = False
     if not fit:
