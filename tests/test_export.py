@@ -10,6 +10,7 @@ import torch
 
 from models import build_model, describe
 from tests import reference
+from tests.tiny import STAND_IN
 from utils import checkpoint
 
 SCRIPT = Path(__file__).parent.parent / "export.py"
@@ -26,8 +27,8 @@ def save_network(path, fusion):
     torch.manual_seed(0)
     network = build_model("n", fusion, text=reference.text(2).float() if fusion != "none" else None)
     network(torch.rand(2, 3, 48, 48), torch.tensor([[1.0, 0.0], [0.3, 0.7]]))
-    text = {"classes": ["indoor", "outdoor"]} if fusion != "none" else None
-    checkpoint.save(path, {"network": describe(network), "ema": None, "text": text})
+    text = STAND_IN if fusion != "none" else None
+    checkpoint.save(path, {"network": describe(network), "ema": None, "text": text, "settings": {}, "step": 1})
     return network.eval()
 
 

@@ -14,6 +14,7 @@ from datasets.domains import stand_in_text
 from datasets.images import read_image, write_image
 from models import build_model, describe
 from tests import reference
+from tests.tiny import STAND_IN
 from utils import checkpoint
 from utils.evaluate import SelfEnsemble
 from utils.settings import Config, to_plain
@@ -34,8 +35,7 @@ def work(tmp_path_factory):
     (work / "set/test/domains.csv").write_text("\n".join(["name,domain", *lines]))
     torch.manual_seed(0)
     network = build_model("n", "calip", text=torch.from_numpy(stand_in_text(2)))
-    facts = {"encoder": "stand-in", "classes": ["indoor", "outdoor"]}
-    saved = {"step": 7, "network": describe(network), "ema": None, "settings": to_plain(Config()), "text": facts}
+    saved = {"step": 7, "network": describe(network), "ema": None, "settings": to_plain(Config()), "text": STAND_IN}
     checkpoint.save(work / "best.pt", saved)
     (work / "mine.yaml").write_text(
         "checkpoint: best.pt\ndevice: cpu\ntext: {encoder: stand-in}\ndata: {root: set, workers: 0}"

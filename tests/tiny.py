@@ -15,6 +15,9 @@ import torch
 from utils import checkpoint, entry
 
 ROOT = Path(__file__).parent.parent
+# What a checkpoint says of stand-in text features.
+STAND_IN = {"encoder": "stand-in", "weights": "none", "source": "none", "zero_shot": "none", "beta2": 0.0, "beta3": 0.0}
+STAND_IN |= {"classes": ["indoor", "outdoor"], "prompts": ["a photo of a {class}"], "labels": "soft"}
 TIMES = ("images_per_second", "data_wait", "peak_memory_gb")  # what no two runs share
 
 SETTINGS = """

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -35,11 +36,12 @@ def config_parser(doc):
 
 
 def run(main):
-    """Run a script's main function and leave with its exit code.
+    """Run a script's main function and leave with its exit code; 143 after SIGTERM, 130 after Ctrl-C.
 
     A user's mistake (ValueError, OSError) or a loss that is no number is one line on standard error and exit code 2.
     With MIXCLDEHAZE_DEBUG set it is a traceback instead.
     """
+    signal.signal(signal.SIGTERM, terminate)
     rank = os.environ.get("RANK", "0")  # of the processes that torchrun started
     name = Path(sys.argv[0]).name + (f" (process {rank})" if rank != "0" else "")
     try:
@@ -53,6 +55,11 @@ def run(main):
         print(f"{name}: stopped", file=sys.stderr)
         code = 130
     sys.exit(code or 0)
+
+
+def terminate(number, frame):
+    """Leave at once, but take away what is half-written."""
+    sys.exit(128 + number)
 
 
 def one_line(error):

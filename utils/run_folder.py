@@ -182,9 +182,11 @@ def read_lines(path):
 
 @contextmanager
 def writing(path):
-    """Name the path in the error of writing there."""
+    """Name the path in the error of writing there that names none."""
     try:
         yield
     except OSError as error:
+        if error.filename is not None:
+            raise
         reason = checkpoint.reason(error)
         raise OSError(f"{path} cannot be written ({reason}): make room, or give it a place that can be") from None
