@@ -21,7 +21,7 @@ from datasets.domains import STAND_IN, load_domains
 from datasets.images import to_image, to_tensor
 from datasets.photo_files import find_photos, plan
 from datasets.photos import read_photo, side_by_side, write_photo
-from models import is_published, load_published, needs_text, restore
+from models import inference_form, is_published, load_published, needs_text, restore
 from models.clip import ZeroShot, load_encoder
 from models.strips import forward_within
 from utils import checkpoint
@@ -44,6 +44,7 @@ def main(argv=None):
     # Network: from the checkpoint alone; and what tells it a photograph's domain.
     network, text = load_network(args.checkpoint, args.text)
     network.to(device).requires_grad_(False)
+    fast = inference_form(network, DTYPES[args.precision])
     find_prob = domain_finder(args.domain, text, network, args.clip_weights, device)
 
     # Photographs, one by one.
@@ -54,7 +55,7 @@ def main(argv=None):
             prob = find_prob(photo)
             if text is not None and args.domain == "auto":
                 tqdm.write(f"{name}: {text['classes'][prob.argmax()]}, {prob.max():.3f}", file=sys.stdout)
-            dehazed = replace(photo, pixels=dehaze(network, photo.pixels, prob, device, args.precision, most))
+            dehazed = replace(photo, pixels=dehaze(network, fast, photo.pixels, prob, device, args.precision, most))
             write_photo(target, dehazed)
             if comparison:
                 write_photo(comparison, side_by_side(photo, dehazed))
@@ -108,11 +109,11 @@ def load_network(path, text_folder):
         return load_published(saved, torch.from_numpy(domains.text)), vars(domains) | {"labels": "hard"}
 
 
-def dehaze(network, pixels, prob, device, precision, most):
+def dehaze(network, fast, pixels, prob, device, precision, most):
     """H x W x 3, uint8 or uint16, to the same."""
     hazy = to_tensor(pixels)[None].to(device)
     with autocast(device, precision):
-        output = forward_within(network, hazy, prob, free_memory(device, most))
+        output = forward_within(network, hazy, prob, free_memory(device, most), fast)
     if not output.isfinite().all():
         raise ValueError("the network's output is not finite: use --precision fp32")
     return to_image(output[0], pixels.dtype)

@@ -23,15 +23,15 @@ from datasets.domains import STAND_IN, open_domains, prob_of, read_labels
 from datasets.images import to_image, write_image
 from datasets.order import same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs
-from models import is_published, load_published, needs_text, restore
+from models import inference_form, is_published, load_published, needs_text, restore
 from models.clip_weights import identify
 from utils import checkpoint, distributed
 from utils.config import load_config
 from utils.entry import config_parser, run
-from utils.evaluate import SelfEnsemble, autocast, evaluate
+from utils.evaluate import DTYPES, SelfEnsemble, evaluate
 from utils.report import pick_examples, write_report
 from utils.results import environment, image_names, results_folder, score_table, summarise, write_results
-from utils.settings import to_plain
+from utils.settings import flatten, to_plain
 
 
 def main(argv=None):
@@ -50,16 +50,17 @@ def test(config, device):
     pairs = Pairs(config.data.folder, config.data.test, config.data.max_pixels)
     labels, prob, text = open_text(config, pairs, saved)
     with checkpoint.naming(path):
-        if saved["settings"]:
-            network = restore(saved["network"], checkpoint.evaluated_state(saved))
-        else:
+        if saved["settings"] is None:
             network = load_published(saved["network"], text)
+        else:
+            network = restore(saved["network"], checkpoint.evaluated_state(saved))
     if text is not None and not config.text.accept and not same_text(network.text, text):
         raise ValueError(
             f"{pairs.folder} was labelled by other text features than the network was trained with: run clip_text.py "
             "with the settings of the training, or set text.accept=true"
         )
-    network = (SelfEnsemble(network) if config.test.self_ensemble else network).to(device)
+    network = inference_form(network.to(device), DTYPES[config.test.precision])
+    network = SelfEnsemble(network) if config.test.self_ensemble else network
     samples = EvaluationSamples(pairs, prob)
     order = same_size_batches(samples.sizes, config.test.batch, distributed.rank(), distributed.world_size())
     loader = DataLoader(samples, batch_sampler=order, num_workers=config.data.workers)
@@ -74,7 +75,7 @@ def test(config, device):
 
     start = time.perf_counter()
     keep = write_images if config.test.images else None
-    rows = evaluate(network, loader, device, config.test.precision, progress, keep)
+    rows = evaluate(network, loader, device, progress=progress, keep=keep)
     seconds = time.perf_counter() - start
     for row in rows:
         row |= {"name": pairs.names[row["index"]], "domain": labels[row["index"]]}
@@ -92,7 +93,7 @@ def test(config, device):
     }
     write_results(folder, metrics, rows)
     examples = [row["index"] for row in pick_examples(rows).values()]
-    pictures = {pairs.names[i]: dehaze(network, samples[i], device, config.test.precision) for i in examples}
+    pictures = {pairs.names[i]: dehaze(network, samples[i], device) for i in examples}
     write_report(folder, metrics, rows, pictures)
     for note in metrics["notes"]:
         print(f"note: {note}")
@@ -131,7 +132,7 @@ def open_text(config, pairs, saved):
             f"{', '.join(saved['text']['classes'])}: set text.classes to those and run clip_text.py again"
         )
     labels = [domains.classes[i] for i in prob_of(domains, pairs.names).argmax(1)]
-    kind = config.text.labels if saved["settings"] else "hard"  # a published network is given one class's text
+    kind = "hard" if saved["settings"] is None else config.text.labels  # a published network is given one class's text
     prob = prob_of(domains, pairs.names, kind)
     if config.test.domain == "wrong":
         prob = np.roll(prob, 1, axis=1)
@@ -145,16 +146,16 @@ def same_text(ours, theirs):
 
 def notes(settings, saved):
     """What a reader of the results must know. settings: the `test` settings."""
-    text, trained = saved["text"], saved["settings"]
+    text, trained = saved["text"], dict(flatten(saved["settings"] or {}))
     found = []
-    if trained is None:
+    if not trained:
         found.append("a published checkpoint")
     if text and text["encoder"] == STAND_IN:
         how = "trained" if trained else "tested"
         found.append(f"{how} on stand-in text features (fixed vectors and known labels), not CLIP's")
-    if text and trained and trained["text"]["shuffle"]:
+    if text and trained.get("text.shuffle"):
         found.append("trained with shuffled domains: each image was given another, random image's")
-    if trained and trained["data"]["val"] == "test-crop":
+    if trained.get("data.val") == "test-crop":
         found.append("the checkpoint was chosen on centre crops of the test set, the published way")
     if text and settings.domain == "wrong":
         found.append("tested with the wrong domains: each class's probability was given to the next class")
@@ -168,10 +169,9 @@ def progress(batches):
 
 
 @torch.inference_mode()
-def dehaze(network, sample, device, precision):
+def dehaze(network, sample, device):
     """The hazy, the dehazed and the clear picture of a sample, H x W x 3 uint8 RGB."""
-    with autocast(device, precision):
-        output = network(sample["hazy"][None].to(device), torch.from_numpy(sample["prob"])[None].to(device))
+    output = network(sample["hazy"][None].to(device), torch.from_numpy(sample["prob"])[None].to(device))
     return tuple(to_image(image) for image in (sample["hazy"], output[0], sample["clear"]))
 
 

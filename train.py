@@ -23,7 +23,16 @@ from datasets.augment import centre_crop
 from datasets.domains import STAND_IN, open_domains, prob_of
 from datasets.order import TrainingOrder, same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs, Subset, TrainingSamples, hold_out
-from models import build_model, describe, is_published, load_published, restore, start_from
+from models import (
+    build_model,
+    describe,
+    inference_form,
+    is_published,
+    load_published,
+    restore,
+    start_from,
+    training_form,
+)
 from models.clip_weights import identify
 from utils import checkpoint, distributed
 from utils.averaging import averaged
@@ -31,7 +40,7 @@ from utils.clock import Clock
 from utils.config import load_config, to_yaml
 from utils.cost import by_pixels, bytes_for_backward, multiply_adds
 from utils.entry import config_parser, run
-from utils.evaluate import autocast, evaluate, mean_scores
+from utils.evaluate import DTYPES, autocast, evaluate, mean_scores
 from utils.losses import contrastive_loss
 from utils.run_folder import RunFolder, put_back
 from utils.settings import to_plain
@@ -82,7 +91,8 @@ def train(config, device, dry_run):
     saved = on_main(lambda: folder.open(data))
 
     # Model: fresh, or from the weights of model.init; a resumed run needs neither.
-    network = on_main(lambda: build_network(config, domains, start=not saved)).to(device)
+    network = on_main(lambda: build_network(config, domains, start=not saved))
+    network = training_form(network, settings.recompute).to(device)
     terms = {"l1": (1.0, lambda output, clear, hazy: l1_loss(output, clear))}
     if config.loss.contrastive:
         loss = config.loss
@@ -146,7 +156,8 @@ def train(config, device, dry_run):
             sums = {}
         if validated < step and (step % settings.eval_every == 0 or done):
             distributed.share_buffers(evaluated)
-            rows = evaluate(evaluated, val_batches, device, settings.precision, stop.until_heard)
+            form = inference_form(evaluated, DTYPES[settings.precision])
+            rows = evaluate(form, val_batches, device, settings.precision, stop.until_heard)
             if not distributed.any_process(stop.heard, device):
                 scores, validated, unsaved = mean_scores(rows), step, True
                 folder.log("val", step, psnr=scores["psnr"], ssim=scores["ssim"], pairs=describe_val(config))
@@ -337,6 +348,7 @@ def describe_cost(network, config, num_pairs):
         return bytes_for_backward(loss, weights)
 
     fixed_macs, macs_a_pixel = by_pixels(macs)
+    network = training_form(network, settings.recompute)
     fixed, a_pixel = by_pixels(activations)
     fixed += 4 * (parameters * (4 if settings.ema else 3) + sum(weight.numel() for weight in weights))
     return (

@@ -1,7 +1,7 @@
 """Does the text help? Trains the networks of configs/ablations with several seeds, tests each with the right and the
 wrong domains, and prints the comparison as Markdown.
 
-    python benchmarks/ablation.py data.root=data/RESIDE-mini                12 runs of 600 steps, 45 minutes on 2 cores
+    python benchmarks/ablation.py data.root=data/RESIDE-mini                12 runs of 600 steps, each tested
     python benchmarks/ablation.py --seeds 1,2,3,4,5 data.root=...           more seeds; finished runs are kept
     python benchmarks/ablation.py --configs calip,hard,add data.root=...    other files of configs/ablations
     python benchmarks/ablation.py data.root=... > ablation.md               the comparison alone, progress on the screen

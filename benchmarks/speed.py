@@ -47,7 +47,8 @@ def main(argv=None):
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--peer", type=Path, help="a published model file, which defines MixDehazeNet_<size>()")
     parser.add_argument("--contrastive", metavar="RESNET", help="train with the contrastive loss, too")
-    parser.add_argument("--compile", action="store_true", help="one more row: the form through torch.compile")
+    parser.add_argument("--rows", nargs="+", help="only these of: peer plain form form-recompute form-compiled")
+    parser.add_argument("--no-limits", action="store_true", help="leave the device's limits unmeasured")
     parser.add_argument("--json", type=Path, help="file to keep the figures in")
     parser.add_argument("--row", help=argparse.SUPPRESS)  # what a child process runs
     args = parser.parse_args(argv)
@@ -56,7 +57,7 @@ def main(argv=None):
         return child(args)
 
     names = rows(args)
-    limits = ask(start(argv, "limits"), "go")
+    device = ask(start(argv, "limits"), "go")
     children = {name: start(argv, name) for name in names}
     seconds = {name: [] for name in names}
     for repetition in range(args.repetitions + 1):
@@ -67,8 +68,7 @@ def main(argv=None):
     memory = {name: ask(process, "end") for name, process in children.items()}
     results = {
         "settings": {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()},
-        "machine": limits["machine"],
-        "limits": limits["limits"],
+        **device,
         "rows": {name: {"seconds": seconds[name], **memory[name]} for name in names},
     }
     print(table(results, args))
@@ -78,9 +78,8 @@ def main(argv=None):
 
 def rows(args):
     """Names "form precision", in order; the first is what the others are compared with."""
-    forms = ["peer"] * bool(args.peer) + ["plain", "form"] + ["form-recompute"] * args.train
-    forms += ["form-compiled"] * args.compile
-    return [f"{form} {precision}" for precision in args.precision for form in forms]
+    default = ["peer"] * bool(args.peer) + ["plain", "form"] + ["form-recompute"] * args.train
+    return [f"{form} {precision}" for precision in args.precision for form in args.rows or default]
 
 
 def start(argv, name):
@@ -98,20 +97,30 @@ def ask(process, word):
 
 
 def table(results, args):
-    names, base = list(results["rows"]), next(iter(results["rows"].values()))
-    task = f"training step, {args.batch} x {args.crop} x {args.crop}" if args.train else (
-        f"inference, {args.batch} x {args.height} x {args.width}"
-    )  # fmt: skip
-    lines = [f"{task}, size {args.size}, medians of {args.repetitions}", results["machine"]]
-    lines += ["", f"{'':22}{'ms':>9}{'images/s':>10}{'MB':>8}{'speed':>9}{'memory':>9}{'limit ms':>10}{'of limit':>9}"]
-    for name in names:
-        row, limit = results["rows"][name], results["limits"][name.split()[1]]["seconds"]
-        median = statistics.median(row["seconds"])
+    shape = (
+        f"{args.batch} x {args.crop} x {args.crop}" if args.train else f"{args.batch} x {args.height} x {args.width}"
+    )
+    base = next(iter(results["rows"].values()))
+    lines = [
+        f"{'training step' if args.train else 'inference'}, {shape}, size {args.size}, medians of {args.repetitions}",
+        results["machine"],
+        f"{'':22}{'ms':>9}{'images/s':>10}{'MB':>8}{'speed':>9}{'memory':>9}{'limit ms':>10}{'of limit':>9}",
+    ]
+    for name, row in results["rows"].items():
+        median, memory = statistics.median(row["seconds"]), row["memory"]
+        faster, more = statistics.median(base["seconds"]) / median, memory / base["memory"]
+        line = f"{name:22}{median * 1e3:9.0f}{args.batch / median:10.2f}{memory / 1e6:8.0f}{faster:8.2f}x{more:8.2f}x"
+        if results["limits"]:
+            limit = results["limits"][name.split()[1]]["seconds"]
+            line += f"{limit * 1e3:10.1f}{limit / median:9.0%}"
+        lines.append(line)
+    for precision, limit in results["limits"].items():
+        work, rate = limit["multiply_adds"] / 1e9, limit["multiply_adds_per_second"] / 1e9
+        traffic, bandwidth = limit["bytes"] / 1e6, limit["bytes_per_second"] / 1e9
         lines.append(
-            f"{name:22}{median * 1e3:9.0f}{args.batch / median:10.2f}{row['memory'] / 1e6:8.0f}"
-            f"{statistics.median(base['seconds']) / median:8.2f}x{row['memory'] / base['memory']:8.2f}x"
-            f"{limit * 1e3:10.1f}{limit / median:9.0%}"
+            f"{precision}: {work:.1f} G multiply-adds at {rate:.0f} G/s, {traffic:.0f} MB at {bandwidth:.1f} GB/s"
         )
+    lines.append(f"memory before the network is built: {base['before'] / 1e6:.0f} MB")
     return "\n".join(lines)
 
 
@@ -128,12 +137,13 @@ def child(args):
     answers = os.fdopen(os.dup(1), "w")  # what a published file prints must not mix with the answers
     os.dup2(2, 1)
     device = torch.device(args.device)
-    once = None
+    once, before = None, peak_memory(device)
     for word in sys.stdin:
         if args.row == "limits":
-            answer = {"machine": machine(device), "limits": {p: limit(args, p, device) for p in args.precision}}
+            limits = {} if args.no_limits else {p: limit(args, p, device) for p in args.precision}
+            answer = {"machine": machine(device), "limits": limits}
         elif word.strip() == "end":
-            answer = {"memory": peak_memory(device)}
+            answer = {"memory": peak_memory(device), "before": before}
         else:
             once = once or build(args, *args.row.split(), device)
             answer = {"seconds": timed(once, device)}

@@ -6,21 +6,19 @@ Folded, exactly: norm1, 1x1 and 5x5 convolution into one 5x5; norm2 into the fir
 the fusion's last linear maps into the entrance convolution, which then reads 3 + K (calip) or 4 (parametric) channels
 instead of 51 or 6, with what is constant over an image as a bias of that image.
 
-On a CPU every layer runs over strips of rows so small that a strip's wide intermediates stay in the cache, in memory
-that the next strip uses again: memory traffic and the zeroing of fresh pages, not arithmetic, are what the plain form
-waits for. No map wider than a stage's channels exists as a whole; a block needs two such maps. On CUDA the one strip is
-the whole map, and the three depthwise convolutions are one kernel.
+On a CPU the layers run over bands of rows (bands.py): memory traffic and the zeroing of fresh pages, not arithmetic,
+are what the plain form waits for. No map wider than a stage's channels exists as a whole; a block needs two such maps.
+On CUDA the three depthwise convolutions are one kernel.
 """
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .depthwise import DILATION, PADDING, depthwise, reflect_pad
+from .bands import BAND_BYTES, over_bands, window
+from .depthwise import DILATION, PADDING, depthwise
 from .fusion import CalipFusion, tilted_mean
 from .mixdehazenet import check_prob, padded, reflect_extend
-
-STRIP_BYTES = 2**21  # of a strip's widest intermediate
 
 
 def inference_form(network, dtype=torch.float32, compiled=False, graphs=False):
@@ -65,19 +63,27 @@ class InferenceForm(nn.Module):
             k, b = self.features(self.entrance(image, prob).to(self.dtype)).to(image.dtype).split((1, 3), dim=1)
             return (k * image - b + image)[:, :, :height, :width].to(hazy.dtype)
 
+    def bytes_on_cpu(self, hazy):
+        """About the most memory that a forward pass takes beyond the images: measured, with a margin."""
+        batch, _, height, width = hazy.shape
+        channels = self.exit.in_channels
+        maps = 4.5 * batch * height * width * channels * self.dtype.itemsize + 40 * batch * height * width
+        band = max(BAND_BYTES, 4 * batch * width * 4 * channels * self.dtype.itemsize)
+        return maps + 8 * band * torch.get_num_threads() + 1e8
+
     def features(self, x):
         """The U-Net proper; its map x is overwritten."""
         skips = []
         for i in (0, 1):
             x = run_blocks(self.stages[i], x)
-            skips.append(over_strips(lambda rows, x=x, i=i: self.skips[i](x[:, :, rows]), x, x.shape[1]))
-            x = self.downs[i](pad(x, 1))
+            skips.append(over_bands(lambda rows, x=x, i=i: self.skips[i](x[:, :, rows]), x, x.shape[1]))
+            x = self.downs[i](window(x, slice(0, x.shape[2]), 1))
         x = run_blocks(self.stages[2], x)
         for i in (1, 0):
             x = F.pixel_shuffle(self.ups[1 - i](x), 2)
             x = self.join(x, skips.pop(), self.branch_weights[1 - i])
             x = run_blocks(self.stages[4 - i], x)
-        return over_strips(lambda rows: self.exit(window(x, rows, 1)), x, x.shape[1], channels=4)
+        return over_bands(lambda rows: self.exit(window(x, rows, 1)), x, x.shape[1], channels=4)
 
     def join(self, x, skip, branch_weights):
         """SKFusion(x, skip) + x, into x."""
@@ -121,8 +127,8 @@ class Block(nn.Module):
     def forward(self, x, spare):
         """x, and a map of its size to overwrite; returns the result and a map of that size that is free again."""
         widest = 4 * x.shape[1]
-        y = over_strips(lambda rows: self.local(window(x, rows, 2)), x, widest, out=spare)
-        x = over_strips(lambda rows: x[:, :, rows] + self.mlp1(self.parallel(y, rows)), x, widest, out=x)
+        y = over_bands(lambda rows: self.local(window(x, rows, 2)), x, widest, out=spare)
+        x = over_bands(lambda rows: x[:, :, rows] + self.mlp1(self.parallel(y, rows)), x, widest, out=x)
 
         average = torch.addcmul(self.shift, mean(x), self.scale)
         gate, channel = self.gate(average).sigmoid(), self.channel(average).sigmoid()
@@ -134,7 +140,7 @@ class Block(nn.Module):
             z = torch.cat([simple, z * channel, z * self.pixel(part).sigmoid()], dim=1)
             return part + self.mlp2(z)
 
-        return over_strips(attend, x, widest, out=y), x
+        return over_bands(attend, x, widest, out=y), x
 
     def parallel(self, y, rows):
         """The three depthwise convolutions of y's rows, side by side."""
@@ -181,41 +187,6 @@ def mlp(layers, dtype):
 def with_gelu(first, second):
     first.gelu = True
     return nn.Sequential(first, second)
-
-
-# ---- strips ----
-
-
-def over_strips(function, x, widest, channels=None, out=None):
-    """function(rows) for every strip of rows of a map x, joined; written into `out` where that is given.
-
-    widest: the most channels that any of the function's intermediates has. channels: of its results, if not x's.
-    """
-    batch, own_channels, height, width = x.shape
-    num = height if x.is_cuda else max(STRIP_BYTES // (batch * width * widest * x.element_size()), 4)
-    if num >= height:
-        return function(slice(0, height))
-    if out is None:
-        shape = (batch, channels or own_channels, height, width)
-        out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
-    for top in range(0, height, num):
-        rows = slice(top, min(top + num, height))
-        out[:, :, rows] = function(rows)
-    return out
-
-
-def window(x, rows, margin):
-    """The rows of a map with `margin` pixels more on every side, reflected at the map's edges."""
-    if x.is_cuda:
-        return reflect_pad(x, margin)
-    top, bottom = rows.start - margin, rows.stop + margin
-    height = x.shape[2]
-    part = x[:, :, max(top, 0) : min(bottom, height)]
-    return F.pad(part, (margin, margin, max(-top, 0), max(bottom - height, 0)), "reflect")
-
-
-def pad(x, margin):
-    return window(x, slice(0, x.shape[2]), margin)
 
 
 def mean(x):
@@ -286,7 +257,7 @@ class Entrance(nn.Module):
             maps, more = self.maps(image, prob.to(image.dtype))
             image, bias = torch.cat([image, maps], dim=1), bias + more
         bias = bias[..., None, None]
-        return over_strips(lambda rows: self.conv(window(image, rows, 1)) + bias, image, len(self.bias), len(self.bias))
+        return over_bands(lambda rows: self.conv(window(image, rows, 1)) + bias, image, len(self.bias), len(self.bias))
 
 
 class CalipMaps(nn.Module):
@@ -309,18 +280,17 @@ class CalipMaps(nn.Module):
 
     def forward(self, image, prob):
         """Returns the maps, B x K x H x W, and the bias, B x C1."""
-        sums, total = 0, 0
+        parts = {}
 
         def weights(rows):
-            nonlocal sums, total
             pixels = self.embed(window(image, rows, 1))
             attention = self.similarity(F.normalize(pixels, dim=1)).exp()  # at most e^2
-            sums = sums + torch.einsum("bkhw,bchw->bkc", attention, pixels)
-            total = total + attention.sum((2, 3))
+            parts[rows.start] = torch.einsum("bkhw,bchw->bkc", attention, pixels), attention.sum((2, 3))
             weight = attention * prob[:, :, None, None]
             return weight / weight.sum(1, keepdim=True)
 
-        maps = over_strips(weights, image, self.embed.out_channels, prob.shape[1])
+        maps = over_bands(weights, image, self.embed.out_channels, prob.shape[1])
+        sums, total = (sum(parts[top][i] for top in sorted(parts)) for i in (0, 1))  # in the same order always
         class_image = torch.einsum("bk,bkc->bc", prob / total, sums)
         return maps, class_image @ self.constant.t()
 

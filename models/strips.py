@@ -22,14 +22,17 @@ CPU_STRIP = 2**24  # bytes of the widest tensor of a strip (4 C1 channels): what
 
 
 @torch.inference_mode()
-def forward_within(network, hazy, prob, memory):
+def forward_within(network, hazy, prob, memory, fast=None):
     """What network(hazy, prob) returns, in evaluation mode, by the fastest way that fits into `memory` bytes.
 
-    That is the whole frame on CUDA, where it fits, and strips as high as fit. CPUs prefer low strips, whose tensors
-    stay in the caches. Raises ValueError with the sizes where not even strips of one row fit.
+    That is `fast`, the network's inference form, where it fits, and else strips of the network itself, as high as fit.
+    CPUs prefer low strips, whose tensors stay in the caches. Raises ValueError with the sizes where not even strips of
+    one row fit.
     """
+    if fast is not None and hazy.device.type == "cpu" and fast.bytes_on_cpu(hazy) <= memory:
+        return fast(hazy, prob)
     rows = choose_rows(network, hazy, memory)
-    return network(hazy, prob) if rows is None else forward_in_strips(network, hazy, prob, rows)
+    return (fast or network)(hazy, prob) if rows is None else forward_in_strips(network, hazy, prob, rows)
 
 
 def choose_rows(network, hazy, memory):

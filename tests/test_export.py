@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from models import build_model, describe
-from tests import reference
-from tests.tiny import STAND_IN
+from tests import reference, tiny
 from utils import checkpoint
 
 SCRIPT = Path(__file__).parent.parent / "export.py"
@@ -27,8 +26,8 @@ def save_network(path, fusion):
     torch.manual_seed(0)
     network = build_model("n", fusion, text=reference.text(2).float() if fusion != "none" else None)
     network(torch.rand(2, 3, 48, 48), torch.tensor([[1.0, 0.0], [0.3, 0.7]]))
-    text = STAND_IN if fusion != "none" else None
-    checkpoint.save(path, {"network": describe(network), "ema": None, "text": text, "settings": {}, "step": 1})
+    facts = {"step": 1, "ema": None, "settings": {}, "text": tiny.TEXT_FACTS if fusion != "none" else None}
+    checkpoint.save(path, {"network": describe(network), **facts})
     return network.eval()
 
 

@@ -1,4 +1,4 @@
-"""The inference and the training form: the plain network's outputs and gradients, on strips of any height."""
+"""The inference and the training form: the plain network's outputs and gradients, on bands of any height."""
 
 import copy
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models import build_model, describe, inference, restore
+from models import bands, build_model, describe, restore
 from models.inference import inference_form
 from models.training import training_form
 
@@ -44,8 +44,8 @@ def test_inference_form_equals_training_form_in_evaluation_mode(fusion, merge, d
     network = trained(fusion, merge).to(dtype)
     training = training_form(copy.deepcopy(network))
     hazy = image(2, 3, 61, 47, dtype=dtype)
-    for strip in (2**21, 2**11):
-        monkeypatch.setattr(inference, "STRIP_BYTES", strip)
+    for size in (2**21, 2**11):
+        monkeypatch.setattr(bands, "BAND_BYTES", size)
         form = inference_form(network, dtype)
         assert relative_error(network, form, hazy, PROB.to(dtype)) < error
         assert relative_error(training, form, hazy, PROB.to(dtype)) < error
@@ -53,9 +53,22 @@ def test_inference_form_equals_training_form_in_evaluation_mode(fusion, merge, d
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 50), (40, 41), (97, 44)])
 def test_inference_form_takes_any_image_size(shape, monkeypatch):
-    monkeypatch.setattr(inference, "STRIP_BYTES", 2**11)
+    monkeypatch.setattr(bands, "BAND_BYTES", 2**11)
     network = trained()
     assert relative_error(network, inference_form(network), image(1, 3, *shape), PROB[:1]) < 1e-5
+
+
+def test_inference_form_is_the_same_on_any_number_of_threads(monkeypatch):
+    monkeypatch.setattr(bands, "BAND_BYTES", 2**11)
+    form, hazy, outputs = inference_form(trained()), image(1, 3, 64, 64), []
+    before = torch.get_num_threads()
+    for num_threads in (1, 3):
+        torch.set_num_threads(num_threads)
+        with torch.inference_mode():
+            outputs.append(form(hazy, PROB[:1]))
+        assert torch.get_num_threads() == num_threads
+    torch.set_num_threads(before)
+    assert torch.allclose(*outputs, rtol=1e-5, atol=1e-6)
 
 
 def test_inference_form_leaves_the_network_and_its_input_as_they_are():

@@ -13,8 +13,7 @@ import torch
 from datasets.domains import stand_in_text
 from datasets.images import read_image, write_image
 from models import build_model, describe
-from tests import reference
-from tests.tiny import STAND_IN
+from tests import reference, tiny
 from utils import checkpoint
 from utils.evaluate import SelfEnsemble
 from utils.settings import Config, to_plain
@@ -35,8 +34,8 @@ def work(tmp_path_factory):
     (work / "set/test/domains.csv").write_text("\n".join(["name,domain", *lines]))
     torch.manual_seed(0)
     network = build_model("n", "calip", text=torch.from_numpy(stand_in_text(2)))
-    saved = {"step": 7, "network": describe(network), "ema": None, "settings": to_plain(Config()), "text": STAND_IN}
-    checkpoint.save(work / "best.pt", saved)
+    facts = {"step": 7, "ema": None, "settings": to_plain(Config()), "text": tiny.TEXT_FACTS}
+    checkpoint.save(work / "best.pt", {"network": describe(network), **facts})
     (work / "mine.yaml").write_text(
         "checkpoint: best.pt\ndevice: cpu\ntext: {encoder: stand-in}\ndata: {root: set, workers: 0}"
     )

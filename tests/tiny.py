@@ -15,9 +15,6 @@ import torch
 from utils import checkpoint, entry
 
 ROOT = Path(__file__).parent.parent
-# What a checkpoint says of stand-in text features.
-STAND_IN = {"encoder": "stand-in", "weights": "none", "source": "none", "zero_shot": "none", "beta2": 0.0, "beta3": 0.0}
-STAND_IN |= {"classes": ["indoor", "outdoor"], "prompts": ["a photo of a {class}"], "labels": "soft"}
 TIMES = ("images_per_second", "data_wait", "peak_memory_gb")  # what no two runs share
 
 SETTINGS = """
@@ -26,6 +23,11 @@ model: {size: n}
 text: {encoder: stand-in}
 train: {steps: 8, batch: 4, crop: 40, lr: 1e-3, precision: fp32, ema: 0.9, eval_every: 3, save_every: 2, log_every: 1}
 """
+
+TEXT_FACTS = {
+    **{"encoder": "stand-in", "weights": "none", "source": "none", "zero_shot": "none", "beta2": 0.0, "beta3": 0.0},
+    **{"classes": ["indoor", "outdoor"], "prompts": ["a photo of a {class}"], "labels": "soft"},
+}  # what a checkpoint says of its text features
 
 
 def make(folder, num=11, side=48):

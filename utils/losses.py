@@ -27,7 +27,7 @@ class Contrastive(nn.Module):
 
     def __init__(self, resnet, published=False):
         super().__init__()
-        self.resnet = resnet.requires_grad_(False)
+        self.resnet = resnet.requires_grad_(False).to(memory_format=torch.channels_last)
         self.published = published
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
@@ -41,7 +41,8 @@ class Contrastive(nn.Module):
         if not self.published:
             image = (image * 0.5 + 0.5 - self.mean) / self.std
         net = self.resnet
-        x = net.maxpool(net.relu(net.bn1(net.conv1(image))))
+        x = image.contiguous(memory_format=torch.channels_last)
+        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
         maps = []
         for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
             x = layer(x)

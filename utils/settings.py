@@ -64,6 +64,7 @@ class Train:
     ema: float = 0.999  # decay of the averaged weights that are evaluated; 0: none
     clip: float | None = None  # largest gradient norm; None: no clipping
     accumulate: int = 1  # a batch is run in this many parts, for batches that do not fit
+    recompute: bool = False  # wide intermediates are computed again in the backward pass instead of kept
     sync_batchnorm: bool = False  # BatchNorm statistics over all processes
     eval_every: int = 3750  # steps between validations
     save_every: int = 375  # steps between checkpoints, the most that a killed run loses

@@ -1,0 +1,178 @@
+"""What train.py makes of its settings."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+from tests import reference, tiny
+from utils.averaging import averaged
+from utils.clock import Clock
+from utils.config import load_config
+from utils.settings import Train, differences
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tiny.make(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("train.precision=bf16", "train.accumulate=2", "train.clip=1", "train.ema=0", "train.recompute=true"),
+        ("model.fusion=parametric", "data.rotate=true", "data.edge_decay=0.5"),
+        ("train.precision=fp16", "train.batch=2", "model.fusion=none", "train.warmup=2"),
+        ("model.merge=add", "text.shuffle=true"),
+    ],
+)
+def test_it_learns(folder, capsys, overrides):
+    code, output, errors = tiny.train(capsys, "train.steps=15", *overrides)
+    assert code == 0 and "done, step 15 of 15" in output, errors
+    scores = [line["psnr"] for line in tiny.log(folder) if line["event"] == "val"]
+    assert len(scores) == 5 and scores[-1] > scores[0] + 0.5
+    assert {"lr", "loss", "l1", "gradient_norm"} <= set(tiny.log(folder)[0])
+
+
+def test_the_learning_rate_rises_and_falls_to_1_percent():
+    settings = Train(steps=100, warmup=10, lr=1.0)
+    rates = [train.learning_rate(step, settings) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1) and rates[10] == max(rates) == 1 and rates[100] == pytest.approx(0.01)
+    assert rates[55] == pytest.approx(0.505)
+
+
+class Plain(torch.nn.Conv2d):
+    """A network without BatchNorm."""
+
+    def forward(self, hazy, prob):
+        return super().forward(hazy)
+
+
+def step_of(network, **changes):
+    """One step over 4 fixed images: the values, and the gradients that it left."""
+    generator = torch.Generator().manual_seed(0)
+    hazy, clear = torch.rand(2, 4, 3, 8, 8, generator=generator)
+    settings = replace(Train(batch=4, precision="fp32"), **changes)
+    share = 4 // settings.accumulate
+    batches = (
+        {"hazy": some_hazy, "clear": some_clear, "prob": torch.ones(share, 1), "name": ["a"] * share}
+        for some_hazy, some_clear in zip(hazy.split(share), clear.split(share), strict=True)
+    )
+    optimizer = torch.optim.AdamW(network.parameters(), settings.lr)
+    scaler = torch.amp.GradScaler("cpu", enabled=settings.precision == "fp16")
+    terms = {"l1": (1.0, lambda output, clear, hazy: (output - clear).abs().mean())}
+    values = train.optimise(network, terms, optimizer, scaler, batches, settings, 1, CPU, Clock(CPU))
+    return values, torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+
+
+def test_a_batch_in_parts_is_the_whole_batch():
+    torch.manual_seed(0)
+    state = Plain(3, 3, 3, padding=1).state_dict()
+    results = []
+    for parts in (1, 2, 4):
+        network = Plain(3, 3, 3, padding=1)
+        network.load_state_dict(state)
+        results.append(step_of(network, accumulate=parts))
+    for values, gradient in results[1:]:
+        assert values == pytest.approx(results[0][0], rel=1e-5)
+        assert torch.allclose(gradient, results[0][1], atol=1e-6)
+
+
+def test_clipping_limits_the_gradient_and_the_log_shows_what_it_was():
+    values, gradient = step_of(Plain(3, 3, 3, padding=1), clip=0.01)
+    assert gradient.norm() <= 0.0101 < values["gradient_norm"]
+
+
+def test_an_overflow_in_fp16_skips_the_step():
+    network = Plain(3, 3, 3, padding=1)
+    before = network.weight.clone()
+    network.weight.register_hook(lambda gradient: gradient * float("inf"))
+    values, _ = step_of(network, precision="fp16")
+    assert values["skipped"] == 1 and torch.equal(network.weight, before)
+
+
+def test_the_average_of_the_weights_is_exponential():
+    network, expected = torch.nn.BatchNorm1d(1), 1.0
+    average = averaged(network, decay=0.5)
+    for n, value in enumerate((3.0, 5.0, 9.0)):
+        torch.nn.init.constant_(network.weight, value)
+        average.update_parameters(network)
+        rate = min(0.5, (1 + n) / (10 + n))
+        expected = value if n == 0 else rate * expected + (1 - rate) * value
+    assert average.module.weight.item() == pytest.approx(expected)
+
+
+def poison(folder, which):
+    path = folder / f"checkpoints/tiny/{which}.pt"
+    state = torch.load(path)
+    state["network"]["state"]["skip1.weight"].fill_(float("nan"))
+    torch.save(state, path)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_is_not_saved(folder, capsys):
+    tiny.train(capsys)
+    for which in ("last", "previous"):
+        poison(folder, which)
+    (folder / "checkpoints/tiny/last.pt").unlink()
+    before = (folder / "checkpoints/tiny/previous.pt").read_bytes()
+    code, _, errors = tiny.train(capsys)
+    assert code == 2 and errors.count("\n") == 1
+    assert "loss is nan at step 7, images 0" in errors and ".png" in errors and "train.lr" in errors
+    assert (folder / "checkpoints/tiny/previous.pt").read_bytes() == before
+    assert not (folder / "checkpoints/tiny/last.pt").exists()
+
+
+def test_a_dry_run_says_what_a_run_costs_and_writes_nothing(folder, capsys):
+    options = ("model.size=s", "train.crop=256", "loss.contrastive=0.1", "loss.backbone=resnet18", "--dry-run")
+    code, output, errors = tiny.train(capsys, *options)
+    assert code == 0 and "size: s" in output, errors
+    assert "parameters     3,188,296" in output
+    assert "multiply-adds  29.19 G an image of crop 256, forward" in output
+    assert "steps          8 of batch 4: 4.6 epochs of 7 pairs" in output
+    assert "memory         at least" in output
+    assert not (folder / "checkpoints").exists()
+
+
+def test_choosing_on_the_test_set_is_marked(folder, capsys):
+    code, output, errors = tiny.train(capsys, "data.val=test-crop")
+    assert code == 0 and "3 for validation (centre crops of the TEST set, the published way)" in output, errors
+    assert {line["pairs"] for line in tiny.log(folder) if "pairs" in line} == {
+        "centre crops of the TEST set, the published way"
+    }
+    assert tiny.state(folder, which="best")["settings"]["data"]["val"] == "test-crop"
+
+
+@pytest.mark.parametrize(("system", "size"), [("mixdehazenet_t", "t"), ("mixcldehazenet_t", "t")])
+def test_training_starts_from_published_weights(folder, capsys, system, size):
+    published = {name: value.float() for name, value in reference.published_state(system).items()}
+    torch.save({"state_dict": {f"module.{name}": value for name, value in published.items()}}, "published.pth")
+    fusion = "parametric" if "cl" in system else "calip"
+    options = ("model.init=published.pth", f"model.size={size}", "train.steps=2", "train.lr=1e-9")
+    code, _, errors = tiny.train(capsys, *options, f"model.fusion={fusion}")
+    assert code == 0, errors
+    weight = tiny.state(folder)["network"]["state"]["stage1.0.pointwise.weight"]
+    assert torch.allclose(weight, published["layer1.blocks.0.conv1.weight"], atol=1e-6)
+    Path("published.pth").unlink()
+    assert tiny.train(capsys, *options, f"model.fusion={fusion}")[0] == 0  # resuming does not need it
+
+
+def test_training_starts_from_an_own_checkpoint_and_its_average(folder, capsys):
+    tiny.train(capsys)
+    options = ("run=second", "model.init=checkpoints/tiny/best.pt", "train.steps=1", "train.lr=1e-9")
+    code, _, errors = tiny.train(capsys, *options)
+    assert code == 0, errors
+    ours, theirs = tiny.state(folder, "second")["network"]["state"], tiny.state(folder, which="best")["ema"]
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-7) for name in ours if "weight" in name)
+    code, _, errors = tiny.train(capsys, *options, "run=third", "model.size=t")
+    assert code == 2 and "model.init=checkpoints/tiny/best.pt: the weights are of a network of size n, not t" in errors
+
+
+@pytest.mark.parametrize("path", sorted((tiny.ROOT / "configs/ablations").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_ablation_changes_one_thing(path):
+    changed = differences(load_config(path.with_name("base.yaml")), load_config(path))
+    assert len(set(changed) - {"run"}) == (path.stem not in ("base", "calip"))
