@@ -11,8 +11,9 @@ FAULTS = re.compile(r"fault_at_any_file|full_disk|really_full|signal_loses|limit
 
 
 def main():
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *sorted(map(str, Path("tests").glob("test_*.py")))]
-    listed = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent).stdout
+    command = [sys.executable, "-m", "pytest", "--collect-only", "tests"]
+    root = Path(__file__).parent.parent
+    listed = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True).stdout
     counts = Counter()
     for line in listed.splitlines():
         file, separator, test = line.partition("::")
