@@ -29,6 +29,7 @@ from utils import checkpoint, distributed
 from utils.config import load_config
 from utils.entry import config_parser, run
 from utils.evaluate import DTYPES, SelfEnsemble, evaluate
+from utils.metrics import PROTOCOL
 from utils.report import pick_examples, write_report
 from utils.results import environment, image_names, results_folder, score_table, summarise, write_results
 from utils.settings import flatten, to_plain
@@ -61,7 +62,7 @@ def test(config, device):
         )
     network = inference_form(network.to(device), DTYPES[config.test.precision])
     network = SelfEnsemble(network) if config.test.self_ensemble else network
-    samples = EvaluationSamples(pairs, prob)
+    samples = EvaluationSamples(pairs, prob, config.test.crop)
     order = same_size_batches(samples.sizes, config.test.batch, distributed.rank(), distributed.world_size())
     loader = DataLoader(samples, batch_sampler=order, num_workers=config.data.workers)
 
@@ -84,6 +85,7 @@ def test(config, device):
 
     # Results: for programs, for spreadsheets, for people, for the terminal.
     metrics = summarise(rows) | {
+        "protocol": PROTOCOL + (f", on centre crops of {config.test.crop} pixels" if config.test.crop else ""),
         "checkpoint": {"path": str(path), "sha256": sha256, "step": saved["step"]},
         "notes": notes(config.test, saved),
         "settings": to_plain(config),
@@ -159,6 +161,8 @@ def notes(settings, saved):
         found.append("the checkpoint was chosen on centre crops of the test set, the published way")
     if text and settings.domain == "wrong":
         found.append("tested with the wrong domains: each class's probability was given to the next class")
+    if settings.crop:
+        found.append(f"scored on centre crops of {settings.crop} pixels, which is not the reported protocol")
     if settings.self_ensemble:
         found.append("self-ensemble: the mean of the outputs for the 8 flips and turns of each image")
     return found

@@ -3,6 +3,7 @@ wrong domains, and prints the comparison as Markdown.
 
     python benchmarks/ablation.py data.root=data/RESIDE-mini                12 runs of 600 steps, each tested
     python benchmarks/ablation.py --seeds 1,2,3,4,5 data.root=...           more seeds; finished runs are kept
+    python benchmarks/ablation.py --crop 256 data.root=...                  the tests on centre crops, same runs
     python benchmarks/ablation.py --configs calip,hard,add data.root=...    other files of configs/ablations
     python benchmarks/ablation.py data.root=... > ablation.md               the comparison alone, progress on the screen
 
@@ -25,13 +26,14 @@ def main():
     parser.add_argument("settings", metavar="key=value", nargs="*", help="settings of all runs, such as data.root=...")
     parser.add_argument("--configs", default="none,parametric,calip,shuffled", help="the baseline first")
     parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--crop", type=int, help="score centre crops of this many pixels; default: whole images")
     args = parser.parse_args()
     configs, seeds = args.configs.split(","), args.seeds.split(",")
 
     groups = {}
     for seed in seeds:
         for config in configs:
-            for name, folder in train_and_test(config, seed, args.settings):
+            for name, folder in train_and_test(config, seed, args.settings, args.crop):
                 groups.setdefault(name, []).append(folder)
     right = {name: folders for name, folders in groups.items() if name in configs}
     wrong = {name: folders for name, folders in groups.items() if name not in configs}
@@ -50,8 +52,8 @@ def main():
         compare({name: right[name] for name in ("shuffled", "calip")})
 
 
-def train_and_test(config, seed, settings):
-    """Train one network and test it; yields (name of its group, results folder)."""
+def train_and_test(config, seed, settings, crop):
+    """Train one network and test it, on centre crops if asked for; yields (name of its group, results folder)."""
     run = f"ablation-{config}-{seed}"
     file = ROOT / "configs/ablations" / f"{config}.yaml"
     common = [file, *settings, f"seed={seed}"]
@@ -59,10 +61,12 @@ def train_and_test(config, seed, settings):
     script("train.py", *common, f"run={run}", "train.eval_every=1000000", "data.val_crop=256")
     plain = "fusion: none" in file.read_text()
     for domain in ("right",) if plain else ("right", "wrong"):
-        folder = f"results/{run}-{domain}-{split_of(settings)}"
+        tested = f"{run}-{domain}" + (f"-crop{crop}" if crop else "")
+        folder = f"results/{tested}-{split_of(settings)}"
         if not Path(folder, "metrics.json").exists():
             last = f"checkpoint=checkpoints/{run}/last.pt"
-            script("test.py", *common, f"run={run}-{domain}", last, f"test.domain={domain}")
+            how = [f"run={tested}", last, f"test.domain={domain}"] + ([f"test.crop={crop}"] if crop else [])
+            script("test.py", *common, *how)
         yield config if domain == "right" else f"{config}, wrong domain", folder
 
 

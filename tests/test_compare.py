@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from utils.compare import open_groups, score_table
+from utils.metrics import PROTOCOL
 from utils.results import summarise, write_results
 from utils.settings import Config, to_plain
 from utils.statistics import paired_interval
@@ -31,7 +32,7 @@ def write_run(folder, gain=0.0, noise=0.0, seed=0, num=20, names=None, fusion="c
     settings = to_plain(Config())
     settings["model"]["fusion"] = fusion
     folder.mkdir()
-    metrics = {**summarise(rows), "settings": settings, "trained_with": settings, **changes}
+    metrics = {**summarise(rows), "protocol": PROTOCOL, "settings": settings, "trained_with": settings, **changes}
     write_results(folder, metrics, rows)
     return str(folder)
 

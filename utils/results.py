@@ -14,7 +14,6 @@ import torch
 
 from .evaluate import mean_scores
 from .files import write_text
-from .metrics import PROTOCOL
 
 COLUMNS = ("name", "domain", "psnr", "ssim", "input_psnr", "input_ssim")
 
@@ -23,7 +22,7 @@ def summarise(rows):
     """Mean scores over all rows and, under "domains", over each domain's."""
     domains = sorted({row["domain"] for row in rows})
     parts = {domain: mean_scores([row for row in rows if row["domain"] == domain]) for domain in domains}
-    return {**mean_scores(rows), "domains": parts, "protocol": PROTOCOL}
+    return {**mean_scores(rows), "domains": parts}
 
 
 def write_results(folder, metrics, rows):

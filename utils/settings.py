@@ -84,6 +84,7 @@ class Test:
     batch: int = 4  # images of equal size a forward pass
     precision: str = "fp32"  # fp32, bf16, fp16
     self_ensemble: bool = False  # mean over the 8 flips and turns of the image
+    crop: int | None = None  # pixels, centre crop of the images that are scored; None: whole images, as reported
     domain: str = "right"  # right: the labels'; wrong (ablation): each class's probability goes to the next class
     images: bool = False  # write the dehazed images to results/<run>-<split>/images
 
@@ -138,6 +139,7 @@ RANGES = {
     "train.log_every": (1, 10**9),
     "loss.contrastive": (0, 1000),
     "test.batch": (1, 65536),
+    "test.crop": (16, 65536),
 }
 
 
