@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.battery import accepted, copy_of, is_one_line, refused, snapshot
+from tests.battery import accepted, copy_of, is_one_line, make_pairs, refused, snapshot
 
 CHANGES = {"clip_text.py": 12, "train.py": 19, "test.py": 9}  # a training of 2 steps, a test of 1 image
 NEW = {"clip_text.py": [], "train.py": ["run=new"], "test.py": []}  # another run, so that there is something to write
@@ -143,6 +143,22 @@ def test_a_folder_that_may_not_be_written_is_named(scripts, work, script, path):
     done = refused(scripts, work, script, "small.yaml", *arguments, says=path, humble=True)
     assert "ermission" in done.stderr
     (work / path).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("train.py", ["run=new", "train.crop=1024", "train.batch=16"]),
+        ("test.py", ["test.batch=1"]),
+        ("test.py", ["test.batch=1", "test.self_ensemble=true"]),
+    ],
+)
+def test_too_little_memory_is_said_in_one_line(scripts, work, script, arguments):
+    shutil.rmtree(work / "data/test")
+    make_pairs(work / "data/test", ["0.png"], size=(1500, 1500))
+    done = scripts(work, script, "small.yaml", *arguments, memory=2**27, timeout=60)
+    is_one_line(done, script)
+    assert "memory" in done.stderr
 
 
 PLACES = {  # a file, or a folder, that lies where something must be written

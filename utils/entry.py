@@ -3,10 +3,12 @@
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 
+OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|Unable to allocate")
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, then run again"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change its permissions, or choose another place"),
@@ -38,7 +40,8 @@ def config_parser(doc):
 def run(main):
     """Run a script's main function and leave with its exit code; 143 after SIGTERM, 130 after Ctrl-C.
 
-    A user's mistake (ValueError, OSError) or a loss that is no number is one line on standard error and exit code 2.
+    A user's mistake (ValueError, OSError), a loss that is no number or too little memory is one line on standard error
+    and exit code 2.
     With MIXCLDEHAZE_DEBUG set it is a traceback instead.
     """
     signal.signal(signal.SIGTERM, terminate)
@@ -50,6 +53,11 @@ def run(main):
         if os.environ.get("MIXCLDEHAZE_DEBUG"):
             raise
         print(f"{name}: {one_line(error)}", file=sys.stderr)
+        code = 2
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
+            raise
+        print(f"{name}: the memory is too small: make batches, crops or images smaller", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print(f"{name}: stopped", file=sys.stderr)
