@@ -14,9 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
-from .images import replace_file
-
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; this project's functions take one
+from .images import SILENCE, replace_file
 
 FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "MPO": "JPEG", "BMP": "BMP", "TIFF": "TIFF", "WEBP": "WEBP"}  # read: written
 ORIENTATION = 274  # EXIF tag
@@ -140,7 +138,8 @@ def read_8_bit(image):
 
 def read_16_bit(data, mode):
     """As `read_8_bit`, uint16; grey and alpha become RGBA. mode: Pillow's."""
-    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    with SILENCE:
+        array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:
         raise ValueError("the file is broken")
     if array.dtype != np.uint16 or mode not in ("I;16", "I;16B", "RGB", "RGBA"):

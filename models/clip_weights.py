@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import threading
+import warnings
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -142,7 +143,9 @@ def read_state(path):
         elif is_torchscript(path):
             state = {name: value for name, value in read_torchscript(path).items() if not name.endswith("attn_mask")}
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of pickles that are then refused
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file fails in many ways: header, zip, pickle, unicode and type errors
         unsafe = isinstance(error, pickle.UnpicklingError)  # torch's message then recommends to load it all the same
         reason = "it is broken or holds more than tensors" if unsafe else first_line(error)

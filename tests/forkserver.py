@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PRELOADED = ("torch", "torch._dynamo", "torch.utils.tensorboard", "torchvision", "cv2", "PIL.Image", "skimage", "tqdm")
+PRELOADED = ("torch._dynamo", "torch.utils.tensorboard", "torchvision", "cv2", "PIL.Image", "skimage", "open_clip")
 CHANGES = ("os.mkdir", "os.rename", "os.truncate")  # audit events; an `open` for writing is one, too
 
 

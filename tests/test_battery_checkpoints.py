@@ -253,6 +253,35 @@ def test_weights_of_the_loss_that_run_code_do_not(scripts, work, weights):
     assert not (work / "fired").exists()
 
 
+CLIP = {
+    "none": "does not exist",
+    "no bytes": "cannot be read as weights",
+    "random bytes": "cannot be read as weights",
+    "a pickle that runs code": "cannot be read as weights",
+    "a pickle of protocol 0 that runs code": "cannot be read as weights",
+    "an archive that runs code": "cannot be read as weights",
+    "an archive that calls os.system": "cannot be read as weights",
+    "a bomb": "cannot be read as weights",
+    "a list": "holds no state dict",
+    "nothing in it": "holds no state dict",
+    "a state dict of something else": "is not of text.encoder",
+}
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+@pytest.mark.parametrize("name", CLIP)
+def test_weights_of_the_encoder_with_a_fault_are_named_and_run_nothing(scripts, work, name, scripted):
+    path = work / BEST
+    FAULTS[name][0](path)
+    if scripted and zipfile.is_zipfile(path):  # as a TorchScript archive
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("best/constants.pkl", b"\x80\x02).")
+    keep = ["small.yaml", "text.encoder=ViT-B-32-quickgelu", f"text.weights={BEST}"]
+    says = "best.pt" if scripted else ["best.pt", CLIP[name]]
+    refused(scripts, work, "clip_text.py", *keep, says=says, memory=2**32, timeout=30)
+    assert not (work / "fired").exists()
+
+
 def test_settings_that_changed_are_named_and_the_run_is_kept(scripts, work):
     for change in ("train.lr=0.5", "model.merge=add", "train.batch=1", "seed=9"):
         refused(scripts, work, "train.py", "small.yaml", change, says=[change.split("=")[0], "run=NAME"])

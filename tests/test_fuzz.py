@@ -13,6 +13,7 @@ import torch
 
 from tests.battery import copy_of
 from tests.mutations import mutate, mutate_archive, mutate_text
+from tests.tiny_clip import make_encoder
 
 FILES = int(os.environ.get("FUZZ_FILES", 320))
 SECONDS, BYTES = 10, 2**31
@@ -24,25 +25,29 @@ KINDS = {
     "old checkpoint": (0.05, mutate),
     "last checkpoint": (0.1, mutate_archive),
     "start": (0.05, mutate_archive),
-    "features": (0.15, mutate_archive),
+    "features": (0.1, mutate_archive),
     "table": (0.15, mutate_text),
+    "encoder": (0.05, mutate_archive),
     "image": (0.2, mutate),
     "settings": (0.1, mutate_text),
 }
+ENCODER = ["text.encoder=local-dir:clip", "text.weights=clip/weights.pt"]
 CASES = [(kind, seed) for kind, (share, _) in KINDS.items() for seed in range(round(share * FILES))]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, finished):
-    """A copy of the finished work, in which one file at a time is replaced."""
-    return copy_of(finished, tmp_path_factory.mktemp("fuzz"))
+def whole(tmp_path_factory, finished):
+    """The finished work, and the weights of an encoder."""
+    folder = copy_of(finished, tmp_path_factory.mktemp("whole"))
+    make_encoder(folder / "clip", "vit")
+    return folder
 
 
 @pytest.fixture
-def work(place, finished):
-    yield place
-    shutil.rmtree(place)
-    copy_of(finished, place)
+def work(tmp_path, whole):
+    """A copy in which a file can be damaged."""
+    yield copy_of(whole, tmp_path / "work")
+    shutil.rmtree(tmp_path / "work")
 
 
 def target(work, kind, seed):
@@ -65,6 +70,7 @@ def target(work, kind, seed):
         "start": (best, ["train.py", f"model.init={best}", "run=new", "train.steps=1"]),
         "features": (test / "domains.npz", ["test.py"]),
         "table": (test / "domains.csv", ["test.py"]),
+        "encoder": (work / "clip/weights.pt", ["clip_text.py", *ENCODER]),
         "image": (test / "hazy/0.png", ["test.py"]),
         "settings": (work / "small.yaml", ["train.py", "--dry-run"]),
     }[kind]

@@ -16,12 +16,12 @@ from datasets.photos import Photo, read_photo, write_photo
 from models import build_model, describe
 from models.clip import ZeroShot, load_encoder
 from tests.reference import published_state
+from tests.tiny import TEXT_FACTS
 from tests.tiny_clip import CLASSES, PROMPTS, make_encoder, make_images
 from utils import checkpoint
 from utils.memory import free_memory, parse_size, resident
 
 ROOT = Path(__file__).parent.parent
-STAND_IN = {"encoder": "stand-in", "source": "none", "zero_shot": "none", "classes": ["indoor", "outdoor"]}
 
 
 def predict(folder, *arguments):
@@ -33,7 +33,7 @@ def save_network(path, fusion="calip", text=None, facts=None):
     """A checkpoint of a fresh network of size n; returns the network."""
     torch.manual_seed(0)
     network = build_model("n", fusion, "concat", torch.from_numpy(stand_in_text(2)) if text is None else text).eval()
-    facts = {**STAND_IN, "prompts": list(PROMPTS), "labels": "soft", **(facts or {})} if fusion != "none" else None
+    facts = {**TEXT_FACTS, **(facts or {})} if fusion != "none" else None
     checkpoint.save(path, {"network": describe(network), "ema": None, "text": facts, "settings": {}, "step": 1})
     return network
 

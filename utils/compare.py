@@ -91,7 +91,7 @@ def read_run(folder):
         return {"protocol": metrics["protocol"], "settings": dict(flatten(settings)), "rows": rows}
     except FileNotFoundError as error:
         raise ValueError(f"{folder} is no results folder of test.py: {error.filename} does not exist") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise ValueError(f"{folder} cannot be read as results of test.py ({error!r}): run test.py again") from None
 
 

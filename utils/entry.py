@@ -3,9 +3,12 @@
 import argparse
 import errno
 import os
+import re
+import signal
 import sys
 from pathlib import Path
 
+OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|Unable to allocate")
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, then run again"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change its permissions, or choose another place"),
@@ -35,11 +38,13 @@ def config_parser(doc):
 
 
 def run(main):
-    """Run a script's main function and leave with its exit code.
+    """Run a script's main function and leave with its exit code; 143 after SIGTERM, 130 after Ctrl-C.
 
-    A user's mistake (ValueError, OSError) or a loss that is no number is one line on standard error and exit code 2.
+    A user's mistake (ValueError, OSError), a loss that is no number or too little memory is one line on standard error
+    and exit code 2.
     With MIXCLDEHAZE_DEBUG set it is a traceback instead.
     """
+    signal.signal(signal.SIGTERM, terminate)
     rank = os.environ.get("RANK", "0")  # of the processes that torchrun started
     name = Path(sys.argv[0]).name + (f" (process {rank})" if rank != "0" else "")
     try:
@@ -49,10 +54,20 @@ def run(main):
             raise
         print(f"{name}: {one_line(error)}", file=sys.stderr)
         code = 2
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
+            raise
+        print(f"{name}: the memory is too small: make batches, crops or images smaller", file=sys.stderr)
+        code = 2
     except KeyboardInterrupt:
         print(f"{name}: stopped", file=sys.stderr)
         code = 130
     sys.exit(code or 0)
+
+
+def terminate(number, frame):
+    """Leave at once, but take away what is half-written."""
+    sys.exit(128 + number)
 
 
 def one_line(error):

@@ -81,7 +81,7 @@ def results_folder(run, split):
     folder = Path("results") / f"{run}-{split}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (FileExistsError, NotADirectoryError) as error:
         reason = f"{folder} cannot be made ({error.strerror})"
         raise ValueError(f"{reason}: move what is in its way, or set run=NAME") from None
     return folder

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -113,6 +114,7 @@ class RunFolder:
             write_text(log, "".join(json.dumps(line) + "\n" for line in kept))
             self.log_file = open(log, "a", encoding="utf-8")
             self.tensorboard = SummaryWriter(self.path, purge_step=step + 1)
+        threading.excepthook = quiet_writers
 
     def log(self, event, step, **values):
         """One line of log.jsonl, and its numbers to TensorBoard as event/name."""
@@ -136,6 +138,12 @@ class RunFolder:
             with writing(self.path):
                 self.tensorboard.close()
                 self.log_file.close()
+
+
+def quiet_writers(raised):
+    """Of threads: what TensorBoard's writer cannot write, it reports to the main one at the next event."""
+    if not issubclass(raised.exc_type, OSError):
+        threading.__excepthook__(raised)
 
 
 def read_training(path):
@@ -184,9 +192,11 @@ def read_lines(path):
 
 @contextmanager
 def writing(path):
-    """Name the path in the error of writing there."""
+    """Name the path in the error of writing there that names none."""
     try:
         yield
     except OSError as error:
+        if error.filename is not None:
+            raise
         reason = checkpoint.reason(error)
         raise OSError(f"{path} cannot be written ({reason}): make room, or give it a place that can be") from None
