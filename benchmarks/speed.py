@@ -6,9 +6,11 @@
     python benchmarks/speed.py --train --contrastive resnet152              with the contrastive loss (random weights)
 
 Every row is a process of its own, so that its peak memory is its own; the rows take turns, one repetition each, and the
-table shows medians and ratios to the first row. Memory is the whole process's peak (VmHWM) on a CPU, the allocator's on
-CUDA. "limit" is the time that the convolutions need at least on this device, each input and weight read and each output
-written once at the measured bandwidth, or all multiply-adds done at the measured rate, whichever is longer.
+table shows medians and ratios to the first row. "CPU ms" is what the process used of its cores; with --threads 1 it
+says the same as "ms" on an idle machine, and still does where other processes run. Memory is the whole process's peak
+(VmHWM) on a CPU, the allocator's on CUDA. "limit" is the time that the convolutions need at least on this device: each
+input and weight read and each output written once at the measured bandwidth, or all multiply-adds done at the measured
+rate, whichever is longer.
 """
 
 import argparse
@@ -59,17 +61,20 @@ def main(argv=None):
     names = rows(args)
     device = ask(start(argv, "limits"), "go")
     children = {name: start(argv, name) for name in names}
-    seconds = {name: [] for name in names}
+    timings = {name: [] for name in names}
     for repetition in range(args.repetitions + 1):
         for name, process in children.items():
             figures = ask(process, "go")
             if repetition:  # the first warms up
-                seconds[name].append(figures["seconds"])
+                timings[name].append(figures)
     memory = {name: ask(process, "end") for name, process in children.items()}
     results = {
         "settings": {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()},
         **device,
-        "rows": {name: {"seconds": seconds[name], **memory[name]} for name in names},
+        "rows": {
+            name: {**{key: [t[key] for t in timings[name]] for key in ("seconds", "cpu_seconds")}, **memory[name]}
+            for name in names
+        },
     }
     print(table(results, args))
     if args.json:
@@ -101,15 +106,16 @@ def table(results, args):
         f"{args.batch} x {args.crop} x {args.crop}" if args.train else f"{args.batch} x {args.height} x {args.width}"
     )
     base = next(iter(results["rows"].values()))
+    columns = ("ms", 9), ("CPU ms", 9), ("images/s", 10), ("MB", 8), ("speed", 9), ("memory", 9), ("limit ms", 10)
     lines = [
         f"{'training step' if args.train else 'inference'}, {shape}, size {args.size}, medians of {args.repetitions}",
         results["machine"],
-        f"{'':22}{'ms':>9}{'images/s':>10}{'MB':>8}{'speed':>9}{'memory':>9}{'limit ms':>10}{'of limit':>9}",
+        " " * 22 + "".join(f"{name:>{width}}" for name, width in columns) + " of limit",
     ]
     for name, row in results["rows"].items():
-        median, memory = statistics.median(row["seconds"]), row["memory"]
-        faster, more = statistics.median(base["seconds"]) / median, memory / base["memory"]
-        line = f"{name:22}{median * 1e3:9.0f}{args.batch / median:10.2f}{memory / 1e6:8.0f}{faster:8.2f}x{more:8.2f}x"
+        median, cpu, memory = statistics.median(row["seconds"]), statistics.median(row["cpu_seconds"]), row["memory"]
+        line = f"{name:22}{median * 1e3:9.0f}{cpu * 1e3:9.0f}{args.batch / median:10.2f}{memory / 1e6:8.0f}"
+        line += f"{statistics.median(base['seconds']) / median:8.2f}x{memory / base['memory']:8.2f}x"
         if results["limits"]:
             limit = results["limits"][name.split()[1]]["seconds"]
             line += f"{limit * 1e3:10.1f}{limit / median:9.0%}"
@@ -146,7 +152,8 @@ def child(args):
             answer = {"memory": peak_memory(device), "before": before}
         else:
             once = once or build(args, *args.row.split(), device)
-            answer = {"seconds": timed(once, device)}
+            before_cpu = time.process_time()
+            answer = {"seconds": timed(once, device), "cpu_seconds": time.process_time() - before_cpu}
         print(json.dumps(answer), file=answers, flush=True)
 
 
