@@ -194,6 +194,8 @@ def read_domains(folder):
                 raise ValueError("it unpacks to far more than its size")  # NumPy does not compress unless asked to
         with np.load(path, allow_pickle=False) as stored:
             values = {name: stored[name] for name in Domains.__dataclass_fields__ if name in stored or name in NEEDED}
+        if not all(isinstance(value, np.ndarray) for value in values.values()):  # NumPy gives bytes for what is none
+            raise ValueError("it holds something else than arrays")
         values.setdefault("given", np.zeros(values["names"].size, bool))
         values.setdefault("source", values["weights"])
         for name in ("classes", "prompts", "names"):

@@ -83,10 +83,10 @@ def cut(share):
 
 
 def bomb(path):
-    """A member that unpacks to 4 GB."""
+    """A member that unpacks to 256 MB."""
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as new:
         with new.open("best/data/999", "w", force_zip64=True) as file:
-            for _ in range(4096):
+            for _ in range(256):
                 file.write(bytes(2**20))
 
 

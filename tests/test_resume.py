@@ -141,7 +141,7 @@ def test_a_place_that_cannot_be_written_is_named(copied, capsys):
     shutil.rmtree("checkpoints")
     (copied / "checkpoints").write_text("a file")
     code, _, errors = tiny.train(capsys)
-    assert code == 2 and errors.count("\n") == 1 and "checkpoints/tiny: Not a directory: move" in errors
+    assert code == 2 and errors.count("\n") == 1 and "checkpoints/tiny cannot be used" in errors
 
 
 def test_a_full_disk_is_named_and_costs_no_checkpoint(copied, capsys):

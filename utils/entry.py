@@ -76,5 +76,5 @@ def one_line(error):
     if text.startswith("Caught ") and "DataLoader worker" in text:
         text = text[text.rindex(f"{type(error).__name__}: ") :].partition(": ")[2]
     elif isinstance(error, OSError) and error.filename is not None:
-        text = f"{error.filename}: {error.strerror}: {REMEDIES.get(error.errno, 'check that path')}"
+        text = f"{error.filename} cannot be used ({error.strerror}): {REMEDIES.get(error.errno, 'check that path')}"
     return " ".join(text.split())
