@@ -27,6 +27,10 @@ from models.strips import choose_rows, forward_in_strips
 from utils import checkpoint
 
 TIMED = (1200, 1600)
+TEXT = {
+    **{"encoder": "stand-in", "weights": "none", "source": "none", "zero_shot": "none", "beta2": 0.0, "beta3": 0.0},
+    **{"classes": ["indoor", "outdoor"], "prompts": ["a photo of a {class}"], "labels": "soft"},
+}
 
 
 def main():
@@ -72,8 +76,7 @@ def measure_memory(network, width, height):
     """The peak of predict.py on a generated photograph."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        text = {"encoder": "stand-in", "classes": ["indoor", "outdoor"]}
-        checkpoint.save(folder / "n.pt", {"network": describe(network), "ema": None, "text": text})
+        checkpoint.save(folder / "n.pt", {"network": describe(network), "ema": None, "text": TEXT, "settings": {}, "step": 0})
         coarse = np.random.default_rng(0).integers(0, 256, (height // 16, width // 16, 3), np.uint8)
         write_image(folder / "photo.png", cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
         command = ["--checkpoint", folder / "n.pt", "--input", folder / "photo.png", "--output", folder / "out"]
