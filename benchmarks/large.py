@@ -76,7 +76,8 @@ def measure_memory(network, width, height):
     """The peak of predict.py on a generated photograph."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        checkpoint.save(folder / "n.pt", {"network": describe(network), "ema": None, "text": TEXT, "settings": {}, "step": 0})
+        parts = {"network": describe(network), "ema": None, "text": TEXT, "settings": {}, "step": 0}
+        checkpoint.save(folder / "n.pt", parts)
         coarse = np.random.default_rng(0).integers(0, 256, (height // 16, width // 16, 3), np.uint8)
         write_image(folder / "photo.png", cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
         command = ["--checkpoint", folder / "n.pt", "--input", folder / "photo.png", "--output", folder / "out"]
