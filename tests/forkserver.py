@@ -117,6 +117,7 @@ def begin(script, arguments, folder, memory=None, file_size=None, humble=False, 
     folder outside the TensorBoard events: a signal's number just before it, or the error ENOSPC in its place ("full").
     """
     os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(folder)
     sys.argv[:] = [script, *arguments]
