@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from datasets.contact_sheet import write_contact_sheet
@@ -34,16 +33,14 @@ from datasets.domains import (
 from datasets.journal import Journal
 from datasets.pairs import list_images
 from datasets.synthetic import make_demo
-from datasets.unlabelled import UnlabelledImages, stamp
+from datasets.unlabelled import read_batches, stamp
 from models.clip import ZeroShot, load_encoder
 from models.clip_weights import identify
 from utils.config import load_config
 from utils.distributed import pick_device
 from utils.entry import config_parser, run
-from utils.stopping import signals_held
 
 LEAST_CERTAIN = 5  # images named in the summary
-AHEAD = 64  # preprocessed images that may wait for the encoder
 
 
 def main(argv=None):
@@ -118,30 +115,23 @@ def label(folder, config, zero_shot):
 
 def encode(folder, names, stamps, zero_shot, journal, config):
     """Have CLIP see images, batch by batch into the journal; returns what is wrong with those that cannot be read."""
-    images = UnlabelledImages([folder / "hazy" / name for name in names], zero_shot.preprocess, config.data.max_pixels)
-    workers = min(config.data.workers, len(names))
-    loader = DataLoader(
-        images,
-        batch_size=None,  # one at a time, so that few are in memory
-        num_workers=workers,
-        prefetch_factor=max(AHEAD // workers, 1) if workers else None,
-    )
-    with signals_held():
-        samples, broken = iter(loader), []
+    size, threads = config.text.batch, max(config.data.workers, 1)
+    # On a CPU, reading and encoding take turns: both use all of it, and at once each makes the other's threads wait.
+    ahead = 0 if zero_shot.device.type == "cpu" else 1
+    paths = [folder / "hazy" / name for name in names]
+    batches = read_batches(paths, zero_shot.preprocess, config.data.max_pixels, size, threads, ahead)
     bar = tqdm(total=len(names), desc=str(folder), unit="image", disable=None)
-    for start in range(0, len(names), config.text.batch):
-        batch = {}
-        for name, (image, problem) in zip(names[start : start + config.text.batch], samples, strict=False):
-            if problem:
-                broken.append(problem)
-            else:
-                batch[name] = image
-            bar.update()
+    broken = []
+    for number, samples in enumerate(batches):
+        batch = dict(zip(names[number * size :], samples, strict=False))
+        broken += [problem for _, problem in batch.values() if problem]
+        batch = {name: image for name, (image, problem) in batch.items() if not problem}
         if batch:
             prob = zero_shot.prob(torch.stack(list(batch.values()))).cpu().numpy()
             if not np.isfinite(prob).all():
                 raise ValueError(f"{folder}: CLIP's probabilities of {list(batch)[0]} and others are not finite")
             journal.add(list(batch), [stamps[name] for name in batch], prob)
+        bar.update(len(samples))
     bar.close()
     return broken
 

@@ -5,7 +5,7 @@
     python -m benchmarks.label DATA --memory   peak memory at the number of images there are and at ten times as many
 
 The encoder has random weights: they change no time. "alone" has the images ready in memory as tensors; "labelling"
-reads, decodes and preprocesses them in worker processes, encodes them and writes the journal. In one run, in turn.
+reads, decodes and preprocesses them in threads, encodes them and writes the journal. In one run, in turn.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import torch
 from clip_text import encode
 from datasets.journal import Journal
 from datasets.pairs import list_images
-from datasets.unlabelled import UnlabelledImages, stamp
+from datasets.unlabelled import read_batches, stamp
 from models.clip import ZeroShot, build_encoder
 from utils.distributed import pick_device
 from utils.settings import Config, Data, Text
@@ -35,7 +35,7 @@ def main():
     parser.add_argument("--encoder", default="ViT-B-32-quickgelu", help="open_clip architecture")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--batch", type=int, default=Text.batch, help="images a batch")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode")
+    parser.add_argument("--workers", type=int, default=2, help="threads that decode")
     parser.add_argument("--repeats", type=int, default=5, help="passes over the images, each way")
     parser.add_argument("--memory", action="store_true", help="measure memory, not time")
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)  # label so many times and print the peak
@@ -50,9 +50,9 @@ def main():
 
 def compare_speed(args):
     zero_shot, folder, names, stamps, config = prepare(args)
-    images = UnlabelledImages([folder / "hazy" / name for name in names], zero_shot.preprocess, 2**40)
+    paths = [folder / "hazy" / name for name in names]
     start = time.perf_counter()
-    ready = torch.stack([images[i][0] for i in range(len(images))])
+    ready = torch.stack([image for [(image, _)] in read_batches(paths, zero_shot.preprocess, 2**40, 1, 1, 0)])
     reading = (time.perf_counter() - start) / len(names)
 
     def alone():
@@ -78,7 +78,7 @@ def compare_speed(args):
     print(f"RESIDE-6K  {7000 / statistics.median(rates[labelling]):8.0f} s for its 7,000 images at that rate")
     cuda = zero_shot.device.type == "cuda"
     device = torch.cuda.get_device_name() if cuda else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    print(f"{args.encoder}, {len(names)} images, batch {args.batch}, {args.workers} workers, n = {args.repeats}")
+    print(f"{args.encoder}, {len(names)} images, batch {args.batch}, {args.workers} readers, n = {args.repeats}")
     print(f"{device}, torch {torch.__version__}")
 
 
@@ -88,13 +88,13 @@ def compare_memory(args):
     for times in (1, 10):
         command = [sys.executable, "-m", "benchmarks.label", args.data, "--peak", str(times), "--encoder", args.encoder]
         command += ["--device", args.device, "--batch", str(args.batch), "--workers", str(args.workers)]
-        peaks.append([int(part) for part in subprocess.check_output(command, text=True).split()])
-        print(f"{num * times:7,} images: peak {peaks[-1][0]} MiB, largest worker {peaks[-1][1]} MiB", flush=True)
-    print(f"growth: {peaks[1][0] - peaks[0][0]} MiB")
+        peaks.append(int(subprocess.check_output(command, text=True)))
+        print(f"{num * times:7,} images: peak {peaks[-1]} MiB", flush=True)
+    print(f"growth: {peaks[1] - peaks[0]} MiB")
 
 
 def peak(args):
-    """Label every image --peak times under different names; the peak memory of this process and of a worker, MiB."""
+    """Label every image --peak times under different names; the peak memory of this process, MiB."""
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / "hazy").mkdir()
         for path in list_images(Path(args.data), "hazy"):
@@ -103,8 +103,7 @@ def peak(args):
         args.data = scratch
         zero_shot, folder, names, stamps, config = prepare(args)
         encode(folder, names, stamps, zero_shot, Journal(scratch, {"classes": config.text.classes}), config)
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return " ".join(str(resource.getrusage(process).ru_maxrss // 1024) for process in who)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def prepare(args):

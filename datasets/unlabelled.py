@@ -1,32 +1,35 @@
-"""Images on their way to an encoder: read, checked and preprocessed one at a time."""
+"""Images on their way to an encoder: read, checked and preprocessed."""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from .images import image_size, read_image
 
 
-class UnlabelledImages(Dataset):
-    """Preprocessed images by index."""
+def read_batches(paths, preprocess, max_pixels, size, threads, ahead):
+    """Yield lists of `size` pairs, the last perhaps shorter: a preprocessed image and "", or None and what is wrong.
 
-    def __init__(self, paths, preprocess, max_pixels):
-        """preprocess: from H x W x 3 uint8 RGB. max_pixels: an image with more is not decoded."""
-        self.paths, self.preprocess, self.max_pixels = paths, preprocess, max_pixels
+    preprocess: from H x W x 3 uint8 RGB. max_pixels: an image with more is not decoded. threads: that read; decoding
+    and resizing release Python's lock. ahead: batches that are read while one that was yielded is in use.
+    """
 
-    def __len__(self):
-        return len(self.paths)
-
-    def __getitem__(self, index):
-        """Returns the preprocessed image and "", or None and what is wrong with the file.
-
-        A text and no exception, since a worker process would make a traceback of it.
-        """
-        path = self.paths[index]
+    def read(path):
         try:
-            image_size(path, self.max_pixels)
-            return self.preprocess(eight_bit(read_image(path))), ""
+            image_size(path, max_pixels)
+            return preprocess(eight_bit(read_image(path))), ""
         except ValueError as error:
             return None, str(error)
+
+    waiting = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(paths), size):
+            waiting.append([pool.submit(read, path) for path in paths[start : start + size]])
+            if len(waiting) > ahead:
+                yield [image.result() for image in waiting.popleft()]
+        while waiting:
+            yield [image.result() for image in waiting.popleft()]
 
 
 def eight_bit(image):

@@ -7,6 +7,7 @@ import difflib
 import logging
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -135,27 +136,37 @@ def renamed(state, encoder):
 
 
 class Preprocess:
-    """open_clip's own resizing, cropping and normalising of an image."""
+    """open_clip's own resizing and cropping of an image, and normalising of a batch.
+
+    Apart, so that threads which read images run no operation of torch's: each would start threads of its own.
+    """
 
     def __init__(self, config):
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
-        self.transform = image_transform_v2(PreprocessCfg(**config), is_train=False)
+        whole = image_transform_v2(PreprocessCfg(**config), is_train=False)
+        *self.resizing, _, self.normalize = whole.transforms  # between them a conversion to float
 
     def __call__(self, image):
-        """H x W x 3 uint8 RGB to 3 x S x S float32."""
+        """H x W x 3 uint8 RGB to 3 x S x S uint8."""
         from PIL import Image
 
         longest = LONGEST * min(image.shape[:2])
         top, left = (max(side - longest, 0) // 2 for side in image.shape[:2])
-        return self.transform(Image.fromarray(image[top : top + longest, left : left + longest]))
+        image = Image.fromarray(image[top : top + longest, left : left + longest])
+        for step in self.resizing:
+            image = step(image)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+    def to_float(self, batch):
+        """B x 3 x S x S uint8 to float32 as the encoder takes it."""
+        return self.normalize(batch.float() / 255)
 
 
 class ZeroShot:
     """Probabilities of classes by CLIP.
 
-    text: K x D float32, unit length, on the CPU. preprocess: H x W x 3 uint8 RGB to 3 x S x S; worker processes can
-    take it along without the encoder.
+    text: K x D float32, unit length, on the CPU. preprocess: H x W x 3 uint8 RGB to 3 x S x S uint8.
     """
 
     def __init__(self, encoder, classes, prompts, mode="clip", beta2=0.5, beta3=0.05):
@@ -170,8 +181,8 @@ class ZeroShot:
 
     @torch.no_grad()
     def prob(self, batch):
-        """B x 3 x S x S as `preprocess` makes them to B x K float32, on the encoder's device."""
-        batch, text = batch.to(self.device, non_blocking=True), self.text.to(self.device)
+        """B x 3 x S x S uint8, as `preprocess` makes them, to B x K float32 on the encoder's device."""
+        batch, text = self.preprocess.to_float(batch.to(self.device, non_blocking=True)), self.text.to(self.device)
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
             if self.mode == "clip":
                 feature = self.encoder.encode_image(batch)
