@@ -32,7 +32,7 @@ from utils.evaluate import DTYPES, SelfEnsemble, evaluate
 from utils.metrics import PROTOCOL
 from utils.report import pick_examples, write_report
 from utils.results import environment, image_names, results_folder, score_table, summarise, write_results
-from utils.settings import flatten, to_plain
+from utils.settings import flatten, to_plain, window_pixels
 
 
 def main(argv=None):
@@ -60,6 +60,8 @@ def test(config, device):
             f"{pairs.folder} was labelled by other text features than the network was trained with: run clip_text.py "
             "with the settings of the training, or set text.accept=true"
         )
+    if config.test.window and network.fusion:
+        network.fusion.window = window_pixels(config.test.window, config.train.crop)
     network = inference_form(network.to(device), DTYPES[config.test.precision])
     network = SelfEnsemble(network) if config.test.self_ensemble else network
     samples = EvaluationSamples(pairs, prob, config.test.crop)
@@ -161,6 +163,8 @@ def notes(settings, saved):
         found.append("the checkpoint was chosen on centre crops of the test set, the published way")
     if text and settings.domain == "wrong":
         found.append("tested with the wrong domains: each class's probability was given to the next class")
+    if text and trained and settings.window:
+        found.append(f"tested with test.window={settings.window}; the training asked for {trained['model.window']}")
     if settings.crop:
         found.append(f"scored on centre crops of {settings.crop} pixels, which is not the reported protocol")
     if settings.self_ensemble:

@@ -43,7 +43,7 @@ from utils.entry import config_parser, run
 from utils.evaluate import DTYPES, autocast, evaluate, mean_scores
 from utils.losses import contrastive_loss
 from utils.run_folder import RunFolder, put_back
-from utils.settings import to_plain
+from utils.settings import to_plain, window_pixels
 from utils.stopping import StopSignal, refuse_non_finite, signals_held
 from utils.sync_batchnorm import synchronise
 
@@ -291,7 +291,7 @@ def build_network(config, domains, start=True):
     """A network of the settings, with fresh weights or, if `start` is on, those of model.init."""
     model = config.model
     text = torch.from_numpy(domains.text) if domains else None
-    network = build_model(model.size, model.fusion, model.merge, text)
+    network = build_model(model.size, model.fusion, model.merge, text, window_pixels(model.window, config.train.crop))
     if model.init and start:
         source = checkpoint.load(model.init)
         try:

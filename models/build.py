@@ -3,16 +3,18 @@
 import torch
 
 from .fusion import FUSIONS
-from .mixdehazenet import SIZES, MixDehazeNet
+from .mixdehazenet import SIZES, MixDehazeNet, padded
 
 MERGES = ("concat", "add")
 
 
-def build_model(size="s", fusion="calip", merge="concat", text=None):
+def build_model(size="s", fusion="calip", merge="concat", text=None, window=None):
     """Build a freshly initialised network.
 
     size: "n", "t", "s", "b" or "l". fusion: "calip", "parametric" or "none". merge: "concat" or "add".
     text: K x D float tensor, one unit-length text embedding a class; needed unless fusion is "none".
+    window: pixels a side over which "calip" takes the image's means in evaluation mode, such as the crop that the
+    network is trained on; None: over the whole frame.
     Returns a module network(hazy, prob): B x 3 x H x W in [-1, 1] and B x K to B x 3 x H x W, not clamped.
     Raises ValueError for an unknown name or missing text.
     """
@@ -23,15 +25,19 @@ def build_model(size="s", fusion="calip", merge="concat", text=None):
         return MixDehazeNet(size)
     if text is None or text.ndim != 2 or not text.numel():
         raise ValueError(f"fusion {fusion!r} needs text embeddings, a K x D tensor")
+    if window is not None and not (type(window) is int and window > 0):
+        raise ValueError(f"window must be a number of pixels or None, got {window!r}")
     text = torch.as_tensor(text, dtype=torch.get_default_dtype()).clone()
+    window = window and padded(window)  # a small crop is extended before it is trained on
     channels = SIZES[size][0][0]
-    return MixDehazeNet(size, FUSIONS[fusion](text.shape[1], merge, channels), merge, text)
+    return MixDehazeNet(size, FUSIONS[fusion](text.shape[1], merge, channels, window), merge, text)
 
 
 def describe(network):
     """What `restore` needs, in plain Python and tensors: the names that built the network, and its state dict."""
     fusion = next(name for name, kind in FUSIONS.items() if type(network.fusion) is (kind or type(None)))
-    return {"size": network.size, "fusion": fusion, "merge": network.merge, "state": network.state_dict()}
+    names = {"size": network.size, "fusion": fusion, "merge": network.merge}
+    return {**names, "window": getattr(network.fusion, "window", None), "state": network.state_dict()}
 
 
 def restore(description, state=None):
@@ -40,7 +46,8 @@ def restore(description, state=None):
     Raises ValueError naming what does not fit.
     """
     state = description["state"] if state is None else state
-    network = build_model(*(description[key] for key in ("size", "fusion", "merge")), text=state.get("text"))
+    names = (description[key] for key in ("size", "fusion", "merge"))
+    network = build_model(*names, text=state.get("text"), window=description.get("window"))
     load_exactly(network, state)
     return network.eval()
 

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .windows import at_pixels, cell_sums, window_sums
+
 
 class CalipFusion(nn.Module):
     """Parameter-free bidirectional attention between embedded pixels and embedded classes (after CALIP, AAAI 2023).
@@ -16,12 +18,16 @@ class CalipFusion(nn.Module):
     receives text (classes weighted by similarity and by the zero-shot probabilities) and every class receives image
     (pixels weighted by similarity); the latter, summed over the classes by probability, is broadcast over the pixels.
     With merge "add" one more 1x1 convolution brings the 2C channels to the image's three.
+
+    window: None, and classes receive pixels of the whole frame; or pixels, and in evaluation mode what is broadcast
+    becomes a map: at every pixel, classes receive those of the window around it (windows.py).
     """
 
     temperature = 2.0  # CALIP's scale of the cosine similarities
 
-    def __init__(self, text_width, merge="concat", channels=24):
+    def __init__(self, text_width, merge="concat", channels=24, window=None):
         super().__init__()
+        self.window = window
         self.extra_channels = 2 * channels if merge == "concat" else 3
         self.image_embed = nn.Conv2d(3, channels, 3, padding=1, padding_mode="reflect")
         self.text_embed = nn.Linear(text_width, channels)
@@ -40,10 +46,38 @@ class CalipFusion(nn.Module):
         weight = weight / weight.sum(1, keepdim=True)
         pixel_text = F.conv2d(weight, classes.t()[:, :, None, None])  # B x C x H x W
 
-        attention = similarity.flatten(2).softmax(dim=2)  # B x K x HW
-        class_image = torch.einsum("bk,bkn,bcn->bc", prob, attention, pixels.flatten(2))
-        class_image = class_image[:, :, None, None].expand_as(pixel_text)
+        if self.training or self.window is None:
+            attention = similarity.flatten(2).softmax(dim=2)  # B x K x HW
+            class_image = torch.einsum("bk,bkn,bcn->bc", prob, attention, pixels.flatten(2))
+            class_image = class_image[:, :, None, None].expand_as(pixel_text)
+        else:
+            height, width = image.shape[2:]
+            places = class_images(class_sums(similarity.exp(), pixels), prob, self.window)
+            class_image = at_pixels(places, (0, height), (0, width), height, width)
         return self.project(torch.cat([pixel_text, class_image], dim=1))
+
+
+def class_sums(attention, pixels, top=0):
+    """What the classes receive within each cell of rows that begin at `top` of the frame, and the sums of its weights.
+
+    attention: B x K x H x W, positive. pixels: B x C x H x W. Returns B x K(C + 1) x h x w.
+    """
+    weighted = [cell_sums(weight * pixels, top) for weight in attention.split(1, dim=1)]
+    return torch.cat([*weighted, cell_sums(attention, top)], dim=1)
+
+
+def class_images(sums, prob, window):
+    """What the classes receive in windows, summed over the classes by probability.
+
+    sums: B x K(C + 1) x h x w, the whole frame's `class_sums`. prob: B x K. window: pixels.
+    Returns B x C x h' x w', for `at_pixels`.
+    """
+    num_classes, total = prob.shape[1], 0
+    weighted, weights = sums[:, :-num_classes].unflatten(1, (num_classes, -1)), sums[:, -num_classes:]
+    for k in range(num_classes):
+        mean = window_sums(weighted[:, k], window) / window_sums(weights[:, k : k + 1], window)
+        total = total + mean * prob[:, k, None, None, None]
+    return total.to(sums.dtype)
 
 
 class ParametricFusion(nn.Module):
@@ -58,8 +92,8 @@ class ParametricFusion(nn.Module):
     width = 5
     extra_channels = 3
 
-    def __init__(self, text_width=None, merge="concat", channels=None):
-        super().__init__()  # the settings of the other fusions have no meaning here
+    def __init__(self, text_width=None, merge="concat", channels=None, window=None):
+        super().__init__()  # the settings of the other fusion have no meaning here
         self.query = nn.Conv2d(3, self.width, 1)
         self.key_weight = nn.Parameter(torch.randn(self.width))
         self.value_weight = nn.Parameter(torch.randn(self.width))

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from .bands import BAND_BYTES, over_bands, window
 from .depthwise import DILATION, PADDING, depthwise
-from .fusion import CalipFusion, tilted_mean
+from .fusion import CalipFusion, class_images, class_sums, tilted_mean
 from .mixdehazenet import check_prob, padded, reflect_extend
+from .windows import at_pixels, joined
 
 
 def inference_form(network, dtype=torch.float32, compiled=False, graphs=False):
@@ -230,8 +231,9 @@ def fold_input(layer, scale, shift):
 class Entrance(nn.Module):
     """Image and text to the first stage's channels: a 3x3 convolution of the image and of the maps that the text makes.
 
-    The fusion's 2C (calip) or 3 (parametric) channels are linear in K or 1 maps, and otherwise constant over an image:
-    the linear map folds into the convolution, the constant into its bias.
+    The fusion's 2C (calip) or 3 (parametric) channels are linear in K or 1 maps: the linear map folds into the
+    convolution. What calip's classes receive is constant over an image, and folds into its bias, unless it is taken
+    from windows.
     """
 
     def __init__(self, network, dtype):
@@ -251,17 +253,21 @@ class Entrance(nn.Module):
 
     def forward(self, image, prob):
         """B x 3 x H x W and B x K to B x C1 x H x W."""
-        bias = self.bias
+        bias, more = self.bias[:, None, None], None
         if self.maps is not None:
             check_prob(prob, len(image), self.num_classes)
             maps, more = self.maps(image, prob.to(image.dtype))
-            image, bias = torch.cat([image, maps], dim=1), bias + more
-        bias = bias[..., None, None]
-        return over_bands(lambda rows: self.conv(window(image, rows, 1)) + bias, image, len(self.bias), len(self.bias))
+            image = torch.cat([image, maps], dim=1)
+
+        def entrance(rows):
+            y = self.conv(window(image, rows, 1)) + bias
+            return y if more is None else y + more(rows)
+
+        return over_bands(entrance, image, len(self.bias), len(self.bias))
 
 
 class CalipMaps(nn.Module):
-    """CalipFusion as K maps, the weights of the classes at every pixel, and a constant an image."""
+    """CalipFusion as K maps, the weights of the classes at every pixel, and what the classes receive."""
 
     def __init__(self, fusion, text, extra, dtype):
         super().__init__()
@@ -274,25 +280,33 @@ class CalipMaps(nn.Module):
         pixel_text, class_image = extra.chunk(2, dim=1)
         self.weight = torch.einsum("ochw,kc->okhw", pixel_text, classes)
         self.register_buffer("constant", class_image.sum((2, 3)).to(dtype))  # C1 x C
+        self.local, self.window = conv(class_image, None, dtype), fusion.window
         self.embed = fixed(fusion.image_embed, dtype)
         unit = F.normalize(classes, dim=1) * fusion.temperature
         self.similarity = conv(unit[:, :, None, None], None, dtype)
 
     def forward(self, image, prob):
-        """Returns the maps, B x K x H x W, and the bias, B x C1."""
+        """Returns the maps, B x K x H x W, and a function from rows to what is to be added to the convolution's."""
+        height, width = image.shape[2:]
         parts = {}
 
         def weights(rows):
             pixels = self.embed(window(image, rows, 1))
             attention = self.similarity(F.normalize(pixels, dim=1)).exp()  # at most e^2
-            parts[rows.start] = torch.einsum("bkhw,bchw->bkc", attention, pixels), attention.sum((2, 3))
+            parts[rows.start] = class_sums(attention, pixels, rows.start)
             weight = attention * prob[:, :, None, None]
             return weight / weight.sum(1, keepdim=True)
 
         maps = over_bands(weights, image, self.embed.out_channels, prob.shape[1])
-        sums, total = (sum(parts[top][i] for top in sorted(parts)) for i in (0, 1))  # in the same order always
-        class_image = torch.einsum("bk,bkc->bc", prob / total, sums)
-        return maps, class_image @ self.constant.t()
+        places = class_images(joined(sorted(parts.items()), height), prob, self.window or max(height, width))
+        if places.shape[2:] == (1, 1):
+            constant = places[:, :, 0, 0] @ self.constant.t()
+            return maps, lambda rows: constant[:, :, None, None]
+
+        def local(rows):
+            return self.local(at_pixels(places, (rows.start - 1, rows.stop + 1), (-1, width + 1), height, width))
+
+        return maps, local
 
 
 class ParametricMaps(nn.Module):
@@ -308,9 +322,9 @@ class ParametricMaps(nn.Module):
         self.bias = extra.sum((2, 3)) @ (out @ fusion.value_bias.double() + fusion.out.bias.double())
 
     def forward(self, image, prob):
-        """Returns the map, B x 1 x H x W, and nothing to add to the bias."""
+        """Returns the map, B x 1 x H x W, and nothing to add."""
         u = self.score(image)
-        return tilted_mean(u.flatten(1), prob @ self.text).view_as(u), 0
+        return tilted_mean(u.flatten(1), prob @ self.text).view_as(u), None
 
 
 # ---- CUDA graphs ----

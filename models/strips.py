@@ -9,8 +9,9 @@ two strips need (halos) are kept, not computed twice, and the reflections at the
 import torch
 from torch.nn import functional as F
 
-from .fusion import CalipFusion, ParametricFusion
+from .fusion import CalipFusion, ParametricFusion, class_images, class_sums
 from .mixdehazenet import padded, reflect_extend
+from .windows import at_pixels, joined
 
 # Peak memory beyond the image, measured: float32 numbers a pixel for every channel of the first stage.
 WHOLE = 34  # of the network's own forward pass
@@ -170,17 +171,20 @@ def calip_entrance(network, image, prob, rows):
         pixels = valid(fusion.image_embed, reflected(image, start, stop, 1))
         return pixels, F.conv2d(F.normalize(pixels, dim=1), kernel).exp()  # B x K x h x W
 
-    weighted = total = 0
-    for start, stop in strips(image.shape[2], rows):
+    height, width = image.shape[2:]
+
+    def sums(start, stop):
         pixels, attention = look(start, stop)
-        weighted = weighted + torch.einsum("bkhw,bchw->bkc", attention, pixels).double()
-        total = total + attention.sum((2, 3), dtype=torch.float64)[:, :, None]
-    class_image = torch.einsum("bk,bkc->bc", prob, (weighted / total).to(image.dtype))[:, :, None, None]
+        return start, class_sums(attention, pixels, start)
+
+    frame = joined((sums(*strip) for strip in strips(height, rows)), height)
+    places = class_images(frame, prob, fusion.window or max(height, width))
 
     def merged(start, stop):
         weight = look(start, stop)[1] * prob[:, :, None, None]
         pixel_text = F.conv2d(weight / weight.sum(1, keepdim=True), classes.t()[:, :, None, None])
-        extra = fusion.project(torch.cat([pixel_text, class_image.expand_as(pixel_text)], dim=1))
+        class_image = at_pixels(places, (start, stop), (0, width), height, width)
+        extra = fusion.project(torch.cat([pixel_text, class_image], dim=1))
         return merge(network, image[:, :, start:stop], extra)
 
     return merged

@@ -67,15 +67,23 @@ class Block(MixStructureBlock):
 
     def mix(self, y):
         kernels = (self.depthwise7, self.depthwise5, self.depthwise3)
-        return self.mlp1(depthwise(y, [layer.weight for layer in kernels], [layer.bias for layer in kernels]))
+        return mlp(self.mlp1, depthwise(y, [layer.weight for layer in kernels], [layer.bias for layer in kernels]))
 
     def attend(self, y):
         mean = y.mean((2, 3), keepdim=True)
         simple = self.value(y) * self.gate(mean).sigmoid()
         channel = self.channel_attention(mean).sigmoid() * y
         pixel = self.pixel_attention(y).sigmoid() * y
-        return self.mlp2(torch.cat([simple, channel, pixel], dim=1))
+        return mlp(self.mlp2, torch.cat([simple, channel, pixel], dim=1))
 
     @staticmethod
     def _recomputed(function, y):
         return checkpoint(function, y, use_reentrant=False, preserve_rng_state=False)
+
+
+def mlp(layers, x):
+    """1x1, GELU, 1x1; of the widest two maps, one is kept for the backward pass: GELU's output is computed again."""
+    first, gelu, second = layers
+    if not torch.is_grad_enabled():
+        return layers(x)
+    return checkpoint(lambda x: second(gelu(x)), first(x), use_reentrant=False, preserve_rng_state=False)

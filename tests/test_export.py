@@ -24,7 +24,7 @@ def export(path, output, *more):
 def save_network(path, fusion):
     """A checkpoint of a network with random weights and BatchNorm statistics that are not the fresh ones."""
     torch.manual_seed(0)
-    network = build_model("n", fusion, text=reference.text(2).float() if fusion != "none" else None)
+    network = build_model("n", fusion, text=reference.text(2).float() if fusion != "none" else None, window=40)
     network(torch.rand(2, 3, 48, 48), torch.tensor([[1.0, 0.0], [0.3, 0.7]]))
     facts = {"step": 1, "ema": None, "settings": {}, "text": tiny.TEXT_FACTS if fusion != "none" else None}
     checkpoint.save(path, {"network": describe(network), **facts})

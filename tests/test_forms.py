@@ -14,10 +14,10 @@ TEXT = F.normalize(torch.randn(2, 512, generator=torch.Generator().manual_seed(0
 PROB = torch.tensor([[0.9, 0.1], [0.0, 1.0]])
 
 
-def trained(fusion="calip", merge="concat"):
+def trained(fusion="calip", merge="concat", window=None):
     """A network whose BatchNorm statistics and weights are those of no fresh one."""
     torch.manual_seed(0)
-    network = build_model("n", fusion, merge, TEXT)
+    network = build_model("n", fusion, merge, TEXT, window)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             for values in (module.weight.data, module.running_var):
@@ -49,6 +49,15 @@ def test_inference_form_equals_training_form_in_evaluation_mode(fusion, merge, d
         form = inference_form(network, dtype)
         assert relative_error(network, form, hazy, PROB.to(dtype)) < error
         assert relative_error(training, form, hazy, PROB.to(dtype)) < error
+
+
+@pytest.mark.parametrize("merge", ["concat", "add"])
+@pytest.mark.parametrize("shape", [(61, 47), (133, 60), (30, 20)])
+def test_inference_form_equals_the_network_with_windows(shape, merge, monkeypatch):
+    monkeypatch.setattr(bands, "BAND_BYTES", 2**11)
+    network = trained(merge=merge, window=40).double()
+    error = relative_error(network, inference_form(network, torch.float64), image(2, 3, *shape).double(), PROB.double())
+    assert error < 1e-13
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 50), (40, 41), (97, 44)])

@@ -13,10 +13,10 @@ TEXT = F.normalize(torch.randn(2, 512, generator=torch.Generator().manual_seed(0
 PROB = torch.tensor([[0.9, 0.1], [0.3, 0.7]])
 
 
-def make_network(size, fusion="calip", merge="concat"):
+def make_network(size, fusion="calip", merge="concat", window=None):
     """A network whose BatchNorm layers do something."""
     torch.manual_seed(0)
-    network = build_model(size, fusion, merge, TEXT).eval()
+    network = build_model(size, fusion, merge, TEXT, window).eval()
     for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
         norm.running_mean.normal_(0, 0.2)
         norm.running_var.uniform_(0.5, 2)
@@ -36,6 +36,11 @@ def largest_difference(network, height, width, heights=(1, 7, 64), batch=1):
 @pytest.mark.parametrize("fusion", ["none", "calip", "parametric"])
 def test_strips_equal_the_whole_frame_with_every_fusion(fusion, merge):
     assert largest_difference(make_network("n", fusion, merge), 77, 45) < 1e-5
+
+
+@pytest.mark.parametrize("merge", ["concat", "add"])
+def test_strips_equal_the_whole_frame_with_windows(merge):
+    assert largest_difference(make_network("n", merge=merge, window=40), 77, 101, batch=2) < 1e-5
 
 
 @pytest.mark.parametrize("size", ["t", "s", "b", "l"])

@@ -28,6 +28,9 @@ class Model:
     size: str = "s"  # n (demo), t, s, b, l
     fusion: str = "calip"  # calip, parametric, none
     merge: str = "concat"  # concat, add
+    # pixels a side over which calip takes means of the image when it tests and predicts; crop: train.crop, since it
+    # learns from means over crops; frame: the whole image
+    window: int | str = "crop"
     init: str | None = None  # checkpoint to start from, this project's or a published one; None: random weights
 
 
@@ -85,6 +88,7 @@ class Test:
     precision: str = "fp32"  # fp32, bf16, fp16
     self_ensemble: bool = False  # mean over the 8 flips and turns of the image
     crop: int | None = None  # pixels, centre crop of the images that are scored; None: whole images, as reported
+    window: int | str | None = None  # in place of the model.window of the training; None: that
     domain: str = "right"  # right: the labels'; wrong (ablation): each class's probability goes to the next class
     images: bool = False  # write the dehazed images to results/<run>-<split>/images
 
@@ -143,6 +147,14 @@ RANGES = {
 }
 
 
+WINDOWS = ("crop", "frame")
+
+
+def window_pixels(window, crop):
+    """A window setting in pixels, None for the whole frame."""
+    return {"crop": crop, "frame": None}.get(window, window)
+
+
 def check(config):
     """Refuse values out of range and bad combinations."""
     values = dict(flatten(to_plain(config)))
@@ -152,6 +164,10 @@ def check(config):
     for key, (low, high) in RANGES.items():
         if values[key] is not None and not low <= values[key] <= high:
             raise ValueError(f"{key} must be from {low} to {high}, got {values[key]}")
+    for key in ("model.window", "test.window"):
+        value = values[key]
+        if not (value in WINDOWS or (value is None and key == "test.window") or (type(value) is int and value > 0)):
+            raise ValueError(f"{key} must be {' or '.join(WINDOWS)} or a number of pixels, got {shown(value)}")
     for key in ("run", "data.train", "data.test", "data.val"):
         if isinstance(values[key], str) and not is_folder_name(values[key]):
             raise ValueError(f"{key} names a folder: {shown(values[key])} cannot be the name of one")

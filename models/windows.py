@@ -1,0 +1,64 @@
+"""Means over a window around every pixel, at a cost that does not depend on the window's size.
+
+A network that is trained on crops has its global means taken over a crop; on a whole photo they would be means of
+something else. Windows of the crop's size give it when testing what it knows from training (test-time local
+conversion, Chu et al., ECCV 2022). A window that would leave the frame is moved into it, so that no pixel is made up;
+where the frame is smaller than the window, the mean is the frame's.
+
+Sums are kept for cells of 4 x 4 pixels, windows end at the borders of cells, and between the places that they can have
+the means are interpolated linearly. A frame may come in bands of rows.
+"""
+
+import torch
+from torch.nn import functional as F
+
+CELL = 4  # pixels
+
+
+def cells(length):
+    """The number of cells along a side of so many pixels."""
+    return (length + CELL - 1) // CELL
+
+
+def cell_sums(x, top=0):
+    """Sums over the cells of rows that begin at `top` of the frame: B x C x H x W to B x C x h x w."""
+    x = F.pad(x, (0, 0, top % CELL, 0)) if top % CELL else x
+    return F.avg_pool2d(x, CELL, ceil_mode=True, divisor_override=1)
+
+
+def joined(parts, height):
+    """The cells of a frame of `height` pixels from pairs of `top` and `cell_sums`, whose rows may share cells."""
+    frame = None
+    for top, part in parts:
+        if frame is None:
+            frame = part.new_zeros(*part.shape[:2], cells(height), part.shape[3])
+        frame[:, :, top // CELL :][:, :, : part.shape[2]] += part
+    return frame
+
+
+def window_sums(x, side):
+    """Sums over every window of `side` pixels within the frame: B x C x h x w cells to B x C x h' x w' places."""
+    for dim in (2, 3):
+        size = torch.sym_min(cells(side), x.shape[dim])
+        start = torch.arange(x.shape[dim] - size + 1, device=x.device)
+        upto = F.pad(x.cumsum(dim, dtype=torch.float64), (0, 0, 1, 0) if dim == 2 else (1, 0))
+        x = upto.index_select(dim, start + size) - upto.index_select(dim, start)
+    return x
+
+
+def at_pixels(places, rows, columns, height, width):
+    """Interpolate what is known at the windows' places to the pixels of a rectangle.
+
+    places: B x C x h' x w'. rows, columns: (first, last + 1) within the frame of height x width, or beyond it by less
+    than its size: by reflection. Returns B x C x N x M.
+    """
+    for dim, span, length in ((2, rows, height), (3, columns, width)):
+        pixel = torch.arange(*span, device=places.device).abs()
+        pixel = torch.minimum(pixel, 2 * (length - 1) - pixel)
+        last = places.shape[dim] - 1
+        size = cells(length) - last  # of a window, in cells
+        position = ((pixel + 0.5) / CELL - size / 2).clamp(0, last).to(places.dtype)
+        low = position.floor().long()
+        share = (position - low).view(-1, *[1] * (3 - dim))
+        places = torch.lerp(places.index_select(dim, low), places.index_select(dim, (low + 1).clamp(max=last)), share)
+    return places
