@@ -43,7 +43,7 @@ def main():
     machine = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     print(f"size {args.size}, fusion {args.fusion}, fp32; torch {torch.__version__}, {machine}", flush=True)
     text = torch.nn.functional.normalize(torch.randn(2, 512), dim=1)
-    network = build_model(args.size, args.fusion, "concat", text).eval().requires_grad_(False)
+    network = build_model(args.size, args.fusion, "concat", text, window=256).eval().requires_grad_(False)
     if args.repeats:
         compare_speed(network, args.repeats)
     for size in args.memory:

@@ -17,10 +17,10 @@ BAND_BYTES = 2**21  # of a band's widest intermediate
 
 
 @torch.no_grad()
-def over_bands(function, x, widest, channels=None, out=None):
+def over_bands(function, x, widest, channels=None, dtype=None, out=None):
     """function(rows) for every band of rows of a map x, joined; written into `out` where that is given.
 
-    widest: the most channels that any of the function's intermediates has. channels: of its results, if not x's.
+    widest: the most channels that any of the function's intermediates has. channels, dtype: of its results, if not x's.
     On CUDA, and where one band suffices, function is called once with all rows.
     """
     batch, own_channels, height, width = x.shape
@@ -29,7 +29,7 @@ def over_bands(function, x, widest, channels=None, out=None):
         return function(slice(0, height))
     if out is None:
         shape = (batch, channels or own_channels, height, width)
-        out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+        out = torch.empty(shape, dtype=dtype or x.dtype, memory_format=torch.channels_last)
     num_threads, inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
     num_bands = -(-height // num_rows // num_threads) * num_threads  # the same number for every thread
     num_rows = -(-height // num_bands)

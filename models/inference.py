@@ -42,7 +42,7 @@ class InferenceForm(nn.Module):
     def __init__(self, network, dtype):
         super().__init__()
         self.dtype = dtype
-        self.entrance = Entrance(network, torch.promote_types(dtype, torch.float32))
+        self.entrance = Entrance(network, torch.promote_types(dtype, torch.float32), dtype)
         self.stages = nn.ModuleList(
             nn.ModuleList(Block(block, dtype) for block in getattr(network, f"stage{i}")) for i in range(1, 6)
         )
@@ -61,40 +61,56 @@ class InferenceForm(nn.Module):
             height, width = hazy.shape[2:]
             image = reflect_extend(hazy.to(self.entrance.dtype), padded(height), padded(width))
             image = image.contiguous(memory_format=torch.channels_last)
-            k, b = self.features(self.entrance(image, prob).to(self.dtype)).to(image.dtype).split((1, 3), dim=1)
+            k, b = self.features(self.entrance(image, prob)).to(image.dtype).split((1, 3), dim=1)
             return (k * image - b + image)[:, :, :height, :width].to(hazy.dtype)
 
     def bytes_on_cpu(self, hazy):
         """About the most memory that a forward pass takes beyond the images: measured, with a margin."""
         batch, _, height, width = hazy.shape
         channels = self.exit.in_channels
-        maps = 4.5 * batch * height * width * channels * self.dtype.itemsize + 40 * batch * height * width
+        maps = (2.75 * channels * self.dtype.itemsize + 100) * batch * height * width
         band = max(BAND_BYTES, 4 * batch * width * 4 * channels * self.dtype.itemsize)
-        return maps + 8 * band * torch.get_num_threads() + 1e8
+        return maps + 8 * band * torch.get_num_threads() + 1.5e8
 
     def features(self, x):
-        """The U-Net proper; its map x is overwritten."""
+        """The U-Net proper; its map x is overwritten. On a CPU the maps never need more than two of x's size."""
         skips = []
         for i in (0, 1):
             x = run_blocks(self.stages[i], x)
             skips.append(over_bands(lambda rows, x=x, i=i: self.skips[i](x[:, :, rows]), x, x.shape[1]))
-            x = self.downs[i](window(x, slice(0, x.shape[2]), 1))
+            x = self.down(self.downs[i], x)
         x = run_blocks(self.stages[2], x)
         for i in (1, 0):
-            x = F.pixel_shuffle(self.ups[1 - i](x), 2)
-            x = self.join(x, skips.pop(), self.branch_weights[1 - i])
+            x = self.join(self.ups[1 - i], x, skips.pop(), self.branch_weights[1 - i])
             x = run_blocks(self.stages[4 - i], x)
         return over_bands(lambda rows: self.exit(window(x, rows, 1)), x, x.shape[1], channels=4)
 
-    def join(self, x, skip, branch_weights):
-        """SKFusion(x, skip) + x, into x."""
-        logits = branch_weights(mean(x) + mean(skip))
-        weight_x, weight_skip = logits.unflatten(1, (2, -1)).softmax(dim=1).unbind(1)
-        return x.mul_(1 + weight_x).addcmul_(weight_skip, skip)
+    def down(self, layer, x):
+        """A 3x3 convolution of stride 2."""
+        batch, _, height, width = x.shape
+        shape = (batch, layer.out_channels, height // 2, width // 2)
+        y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+        def strided(rows):
+            return layer(window(x, slice(2 * rows.start, 2 * rows.stop), 1))
+
+        return over_bands(strided, y, 4 * shape[1], out=y)
+
+    def join(self, up, x, skip, branch_weights):
+        """y + SKFusion(y, skip) with y = PixelShuffle(up(x)), into skip; the mean of y follows from that of x."""
+        logits = branch_weights(up(mean(x)).unflatten(1, (-1, 4)).mean(2) + mean(skip))
+        weight_y, weight_skip = logits.unflatten(1, (2, -1)).softmax(dim=1).unbind(1)
+
+        def joined_rows(rows):
+            first, last = rows.start // 2, (rows.stop + 1) // 2
+            y = F.pixel_shuffle(up(x[:, :, first:last]), 2)[:, :, rows.start - 2 * first : rows.stop - 2 * first]
+            return (y * (1 + weight_y)).addcmul_(weight_skip, skip[:, :, rows])
+
+        return over_bands(joined_rows, skip, 4 * skip.shape[1], out=skip)
 
 
 def run_blocks(blocks, x):
-    spare = torch.empty_like(x)
+    spare = None if x.is_cuda else torch.empty_like(x)
     for block in blocks:
         x, spare = block(x, spare)
     return x
@@ -126,7 +142,7 @@ class Block(nn.Module):
         self.mlp2 = mlp(block.mlp2, dtype)
 
     def forward(self, x, spare):
-        """x, and a map of its size to overwrite; returns the result and a map of that size that is free again."""
+        """x, and a map of its size to overwrite (None on CUDA); returns the result and a map that is free again."""
         widest = 4 * x.shape[1]
         y = over_bands(lambda rows: self.local(window(x, rows, 2)), x, widest, out=spare)
         x = over_bands(lambda rows: x[:, :, rows] + self.mlp1(self.parallel(y, rows)), x, widest, out=x)
@@ -236,9 +252,9 @@ class Entrance(nn.Module):
     from windows.
     """
 
-    def __init__(self, network, dtype):
+    def __init__(self, network, dtype, out_dtype):
         super().__init__()
-        self.dtype = dtype
+        self.dtype, self.out_dtype = dtype, out_dtype
         weight, bias = network.patch_embed.weight.double(), network.patch_embed.bias.double()
         fusion, own = network.fusion, weight[:, :3]
         self.maps, self.num_classes = None, 0
@@ -261,9 +277,9 @@ class Entrance(nn.Module):
 
         def entrance(rows):
             y = self.conv(window(image, rows, 1)) + bias
-            return y if more is None else y + more(rows)
+            return (y if more is None else y + more(rows)).to(self.out_dtype)
 
-        return over_bands(entrance, image, len(self.bias), len(self.bias))
+        return over_bands(entrance, image, 4 * len(self.bias), len(self.bias), dtype=self.out_dtype)
 
 
 class CalipMaps(nn.Module):

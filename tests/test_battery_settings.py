@@ -110,6 +110,8 @@ OVERRIDES = {
     "no classes": (["text.classes=[]"], "text.classes must be a list of texts"),
     "a prompt without a class": (["text.prompt=a photo"], "must hold {class}"),
     "no such device": (["device=tpu"], "device must be one of"),
+    "no such window": (["model.window=whole"], "model.window must be crop, frame or a number of pixels, got 'whole'"),
+    "a window of nothing": (["test.window=0"], "test.window must be crop, frame or a number of pixels, got 0"),
     "an option that is none": (["--dry_run"], "--help"),
     "a ResNet that is none": (["loss.contrastive=0.1", "loss.backbone=r", "run=new"], "loss.backbone must be one of"),
     "weights that are no file": (["loss.contrastive=0.1", "loss.weights=small.yaml", "run=new"], "small.yaml"),

@@ -104,6 +104,13 @@ def test_wrong_domains_change_the_scores_and_are_noted(work, scored):
         assert [right[key] for key in ("domain", "input_psnr")] == [wrong[key] for key in ("domain", "input_psnr")]
 
 
+def test_windows_can_be_tested_apart_from_training(work, scored):
+    assert score(work, "test.window=40", "run=window").returncode == 0
+    rows, metrics = read(work / "results/window-test")
+    assert "tested with test.window=40; the training asked for crop" in metrics["notes"]
+    assert all(row["psnr"] != before["psnr"] for row, before in zip(rows, read(scored)[0], strict=True))
+
+
 def test_a_published_checkpoint_is_scored_with_the_splits_text(work):
     torch.save(reference.published_state("mixcldehazenet_t"), work / "published.pth")
     done = score(work, "checkpoint=published.pth", "run=published")

@@ -165,9 +165,9 @@ def check(config):
         if values[key] is not None and not low <= values[key] <= high:
             raise ValueError(f"{key} must be from {low} to {high}, got {values[key]}")
     for key in ("model.window", "test.window"):
-        value = values[key]
-        if not (value in WINDOWS or (value is None and key == "test.window") or (type(value) is int and value > 0)):
-            raise ValueError(f"{key} must be {' or '.join(WINDOWS)} or a number of pixels, got {shown(value)}")
+        value, is_set = values[key], key == "model.window" or values[key] is not None
+        if is_set and value not in WINDOWS and not (type(value) is int and 1 <= value <= 65536):
+            raise ValueError(f"{key} must be {', '.join(WINDOWS)} or a number of pixels, got {shown(value)}")
     for key in ("run", "data.train", "data.test", "data.val"):
         if isinstance(values[key], str) and not is_folder_name(values[key]):
             raise ValueError(f"{key} names a folder: {shown(values[key])} cannot be the name of one")
