@@ -211,7 +211,8 @@ def plain(args):
 
     text = torch.nn.functional.normalize(torch.randn(2, 512), dim=1)
     prob = torch.tensor([[0.9, 0.1]]).expand(args.batch, 2)
-    return build_model(args.size, args.fusion, text=text), None if args.fusion == "none" else prob
+    network = build_model(args.size, args.fusion, text=text, window=256)  # that of the published crop
+    return network, None if args.fusion == "none" else prob
 
 
 def peer(args):

@@ -1,7 +1,8 @@
 """Text-image fusion: modules from (image, text, prob) to extra channels for the network's entrance.
 
 Shapes: image B x 3 x H x W in [-1, 1]; text K x D, one unit-length embedding a class; prob B x K.
-To add a fusion, write such a module with an `extra_channels` attribute and name it in FUSIONS.
+To add a fusion, write such a module with an `extra_channels` attribute, made from (width D of the text, merge, channels
+of the first stage, window), and name it in FUSIONS.
 """
 
 import torch

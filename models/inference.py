@@ -11,13 +11,15 @@ are what the plain form waits for. No map wider than a stage's channels exists a
 On CUDA the three depthwise convolutions are one kernel.
 """
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from .bands import BAND_BYTES, over_bands, window
 from .depthwise import DILATION, PADDING, depthwise
-from .fusion import CalipFusion, class_images, class_sums, tilted_mean
+from .fusion import CalipFusion, ParametricFusion, class_images, class_sums, tilted_mean
 from .mixdehazenet import check_prob, padded, reflect_extend
 from .windows import at_pixels, joined
 
@@ -261,8 +263,7 @@ class Entrance(nn.Module):
         if fusion is not None:
             extra = weight[:, 3:] if network.merge == "concat" else own  # of the fusion's channels
             self.num_classes = len(network.text)
-            kind = CalipMaps if isinstance(fusion, CalipFusion) else ParametricMaps
-            self.maps = kind(fusion, network.text, extra, dtype)
+            self.maps = MAPS.get(type(fusion), AnyMaps)(fusion, network.text, extra, dtype)
             own, bias = torch.cat([own, self.maps.weight], dim=1), bias + self.maps.bias
         self.conv = conv(own, None, dtype)
         self.register_buffer("bias", bias.to(dtype))
@@ -341,6 +342,22 @@ class ParametricMaps(nn.Module):
         """Returns the map, B x 1 x H x W, and nothing to add."""
         u = self.score(image)
         return tilted_mean(u.flatten(1), prob @ self.text).view_as(u), None
+
+
+class AnyMaps(nn.Module):
+    """A fusion of which nothing is known, as its own channels."""
+
+    def __init__(self, fusion, text, extra, dtype):
+        super().__init__()
+        self.fusion, self.weight, self.bias = copy.deepcopy(fusion).to(dtype), extra, 0
+        self.register_buffer("text", text.to(dtype))
+
+    def forward(self, image, prob):
+        """Returns the fusion's channels, and nothing to add."""
+        return self.fusion(image, self.text, prob), None
+
+
+MAPS = {CalipFusion: CalipMaps, ParametricFusion: ParametricMaps}
 
 
 # ---- CUDA graphs ----

@@ -150,7 +150,7 @@ def frame_mean(x, rows):
 def embed(network, image, prob, rows):
     """What network.embed(image, prob) returns."""
     batch, _, height, width = image.shape
-    merged = ENTRANCES[type(network.fusion)](network, image, prob, rows)
+    merged = ENTRANCES.get(type(network.fusion), whole_entrance)(network, image, prob, rows)
     output = image.new_empty(batch, network.patch_embed.out_channels, height, width)
     for start, stop, part in sliding(merged, height, rows, radius=1):
         output[:, :, start:stop] = valid(network.patch_embed, part)
@@ -198,6 +198,12 @@ def parametric_entrance(network, image, prob, rows):
         return merge(network, part, network.fusion(part, network.text, prob))
 
     return merged
+
+
+def whole_entrance(network, image, prob, rows):
+    """A fusion of which nothing is known sees the whole frame at once."""
+    extra = network.fusion(image, network.text, prob)
+    return lambda start, stop: merge(network, image[:, :, start:stop], extra[:, :, start:stop])
 
 
 def merge(network, image, extra):
