@@ -30,18 +30,6 @@ def pointwise_mlp(in_channels, hidden, out_channels):
     return nn.Sequential(nn.Conv2d(in_channels, hidden, 1), nn.GELU(), nn.Conv2d(hidden, out_channels, 1))
 
 
-def upsampling(in_channels, out_channels):
-    """1x1 and a pixel shuffle by 2, whose four pixels of a place begin equal (ICNR, Aitken et al., 2017).
-
-    With independent weights the network would begin with a grid in its output and spend its first steps on it.
-    """
-    conv = nn.Conv2d(in_channels, 4 * out_channels, 1)
-    with torch.no_grad():
-        for parameter in conv.parameters():
-            parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
-    return nn.Sequential(conv, nn.PixelShuffle(2))
-
-
 class MixStructureBlock(nn.Module):
     """Two residual halves: parallel large dilated convolutions, then parallel attentions."""
 
@@ -118,10 +106,10 @@ class MixDehazeNet(nn.Module):
         self.skip2 = nn.Conv2d(c2, c4, 1)
         self.down2 = reflect_conv(c2, c3, 3, stride=2)
         self.stage3 = stage(c3, n3)
-        self.up1 = upsampling(c3, c4)
+        self.up1 = nn.Sequential(nn.Conv2d(c3, 4 * c4, 1), nn.PixelShuffle(2))
         self.fusion1 = SKFusion(c4)
         self.stage4 = stage(c4, n4)
-        self.up2 = upsampling(c4, c5)
+        self.up2 = nn.Sequential(nn.Conv2d(c4, 4 * c5, 1), nn.PixelShuffle(2))
         self.fusion2 = SKFusion(c5)
         self.stage5 = stage(c5, n5)
         self.patch_unembed = reflect_conv(c5, 4, 3)
