@@ -57,12 +57,13 @@ def main(argv=None):
 
     for split in splits(config.data):
         folder = Path(config.data.folder) / split
+        names = [path.name for path in list_images(folder, "hazy")]
         if text.encoder == STAND_IN:
             domains = stand_in_domains(folder, text.classes, text.prompts)
             save_domains(folder, domains)
             print(f"{folder}: {len(domains.names)} images")
         else:
-            label(folder, config, zero_shot)
+            label(folder, names, config, zero_shot)
 
 
 def splits(data):
@@ -70,10 +71,9 @@ def splits(data):
     return list(dict.fromkeys(named))
 
 
-def label(folder, config, zero_shot):
+def label(folder, names, config, zero_shot):
     """Label one split. zero_shot: called for the ZeroShot when there is something to encode."""
     text = config.text
-    names = [path.name for path in list_images(folder, "hazy")]
     if not os.access(folder, os.W_OK):
         raise ValueError(f"{folder} cannot be written, and labels are kept there: change its permissions, or copy it")
 

@@ -25,8 +25,6 @@ class Pairs:
 
     def __init__(self, root, split, max_pixels=200_000_000):
         self.folder = Path(root) / split
-        if not Path(root).is_dir():
-            raise ValueError(f"data set folder {root} does not exist: {SOURCE}; {LAYOUT}")
         hazy, clear = (list_images(self.folder, side) for side in ("hazy", "GT"))
         self.hazy, self.clear = match(self.folder, hazy, clear)
         self.names = [path.name for path in self.hazy]
@@ -103,8 +101,10 @@ class Subset(Pairs):
 
 
 def list_images(folder, side):
-    """The image files of <folder>/<side> by name."""
+    """The image files of <folder>/<side> by name; <folder> is a split of a data set."""
     path = folder / side
+    if not folder.parent.is_dir():
+        raise ValueError(f"data set folder {folder.parent} does not exist: {SOURCE}; {LAYOUT}")
     if not path.is_dir():
         raise ValueError(f"no folder {path}: {LAYOUT}")
     found = sorted(entry for entry in path.iterdir() if is_image(entry))

@@ -3,15 +3,13 @@
     network = inference_form(network, torch.bfloat16)       # network(hazy, prob), as before
 
 Folded, exactly: norm1, 1x1 and 5x5 convolution into one 5x5; norm2 into the first 1x1 of the value and pixel branches;
-the fusion's last linear maps into the entrance convolution, which then reads 3 + K (calip) or 4 (parametric) channels
-instead of 51 or 6, with what is constant over an image as a bias of that image.
+the fusion's last linear maps into the entrance convolution (entrance.py), which then reads 3 + K (calip) or 4
+(parametric) channels instead of 51 or 6.
 
 On a CPU the layers run over bands of rows (bands.py): memory traffic and the zeroing of fresh pages, not arithmetic,
 are what the plain form waits for. No map wider than a stage's channels exists as a whole; a block needs two such maps.
 On CUDA the three depthwise convolutions are one kernel.
 """
-
-import copy
 
 import torch
 from torch import nn
@@ -19,9 +17,9 @@ from torch.nn import functional as F
 
 from .bands import BAND_BYTES, over_bands, window
 from .depthwise import DILATION, PADDING, depthwise
-from .fusion import CalipFusion, ParametricFusion, class_images, class_sums, tilted_mean
-from .mixdehazenet import check_prob, padded, reflect_extend
-from .windows import at_pixels, joined
+from .entrance import Entrance
+from .folding import affine, conv, fixed, fold_input, mlp, with_gelu
+from .mixdehazenet import padded, reflect_extend
 
 
 def inference_form(network, dtype=torch.float32, compiled=False, graphs=False):
@@ -174,193 +172,9 @@ class Block(nn.Module):
         return torch.cat(outputs, dim=1)
 
 
-class Conv(nn.Conv2d):
-    """A convolution that pads nothing, followed by GELU where `gelu` is set."""
-
-    gelu = False
-
-    def forward(self, x):
-        if in_one_pass(x):
-            activation = "gelu" if self.gelu else "none"
-            steps = (0, 0), self.stride, self.dilation, self.groups
-            return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *steps, activation, [], "none")
-        y = super().forward(x)
-        return F.gelu(y) if self.gelu else y
-
-
-def in_one_pass(x):
-    """Whether oneDNN's convolution with GELU, torch.compile's own on CPUs, can be called for such a map."""
-    if x.device.type != "cpu" or not torch.backends.mkldnn.is_available() or torch.compiler.is_compiling():
-        return False
-    if x.dtype == torch.bfloat16:
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return x.dtype == torch.float32
-
-
-def mlp(layers, dtype):
-    """1x1, GELU, 1x1."""
-    first, _, second = layers
-    return with_gelu(fixed(first, dtype), fixed(second, dtype))
-
-
-def with_gelu(first, second):
-    first.gelu = True
-    return nn.Sequential(first, second)
-
-
 def mean(x):
     """Over the pixels, summed in float32 at least: B x C x 1 x 1."""
     return x.mean((2, 3), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)).to(x.dtype)
-
-
-# ---- folding, in float64 ----
-
-
-def fixed(layer, dtype):
-    """A convolution's copy that pads nothing."""
-    return conv(layer.weight, layer.bias, dtype, layer.stride, layer.dilation, layer.groups)
-
-
-def conv(weight, bias, dtype, stride=1, dilation=1, groups=1):
-    """A convolution without padding, of given weights."""
-    outputs, inputs, *kernel = weight.shape
-    layer = Conv(inputs * groups, outputs, kernel, stride, 0, dilation, groups, bias is not None, dtype=torch.double)
-    layer.weight.copy_(weight)
-    if bias is not None:
-        layer.bias.copy_(bias)
-    return layer.to(dtype=dtype, memory_format=torch.channels_last)
-
-
-def affine(norm):
-    """A BatchNorm's scale and shift in evaluation mode."""
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    return scale, norm.bias.double() - norm.running_mean.double() * scale
-
-
-def fold_input(layer, scale, shift):
-    """Weight and bias of a 1x1 convolution of scale * x + shift, as of x."""
-    weight = layer.weight.double()
-    return weight * scale[:, None, None], layer.bias.double() + weight[:, :, 0, 0] @ shift
-
-
-# ---- the entrance ----
-
-
-class Entrance(nn.Module):
-    """Image and text to the first stage's channels: a 3x3 convolution of the image and of the maps that the text makes.
-
-    The fusion's 2C (calip) or 3 (parametric) channels are linear in K or 1 maps: the linear map folds into the
-    convolution. What calip's classes receive is constant over an image, and folds into its bias, unless it is taken
-    from windows.
-    """
-
-    def __init__(self, network, dtype, out_dtype):
-        super().__init__()
-        self.dtype, self.out_dtype = dtype, out_dtype
-        weight, bias = network.patch_embed.weight.double(), network.patch_embed.bias.double()
-        fusion, own = network.fusion, weight[:, :3]
-        self.maps, self.num_classes = None, 0
-        if fusion is not None:
-            extra = weight[:, 3:] if network.merge == "concat" else own  # of the fusion's channels
-            self.num_classes = len(network.text)
-            self.maps = MAPS.get(type(fusion), AnyMaps)(fusion, network.text, extra, dtype)
-            own, bias = torch.cat([own, self.maps.weight], dim=1), bias + self.maps.bias
-        self.conv = conv(own, None, dtype)
-        self.register_buffer("bias", bias.to(dtype))
-
-    def forward(self, image, prob):
-        """B x 3 x H x W and B x K to B x C1 x H x W."""
-        bias, more = self.bias[:, None, None], None
-        if self.maps is not None:
-            check_prob(prob, len(image), self.num_classes)
-            maps, more = self.maps(image, prob.to(image.dtype))
-            image = torch.cat([image, maps], dim=1)
-
-        def entrance(rows):
-            y = self.conv(window(image, rows, 1)) + bias
-            return (y if more is None else y + more(rows)).to(self.out_dtype)
-
-        return over_bands(entrance, image, 4 * len(self.bias), len(self.bias), dtype=self.out_dtype)
-
-
-class CalipMaps(nn.Module):
-    """CalipFusion as K maps, the weights of the classes at every pixel, and what the classes receive."""
-
-    def __init__(self, fusion, text, extra, dtype):
-        super().__init__()
-        classes = fusion.text_embed(text.to(fusion.text_embed.weight)).double()  # K x C
-        if isinstance(fusion.project, nn.Conv2d):
-            self.bias = extra.sum((2, 3)) @ fusion.project.bias.double()
-            extra = torch.einsum("oihw,if->ofhw", extra, fusion.project.weight[:, :, 0, 0].double())
-        else:
-            self.bias = 0
-        pixel_text, class_image = extra.chunk(2, dim=1)
-        self.weight = torch.einsum("ochw,kc->okhw", pixel_text, classes)
-        self.register_buffer("constant", class_image.sum((2, 3)).to(dtype))  # C1 x C
-        self.local, self.window = conv(class_image, None, dtype), fusion.window
-        self.embed = fixed(fusion.image_embed, dtype)
-        unit = F.normalize(classes, dim=1) * fusion.temperature
-        self.similarity = conv(unit[:, :, None, None], None, dtype)
-
-    def forward(self, image, prob):
-        """Returns the maps, B x K x H x W, and a function from rows to what is to be added to the convolution's."""
-        height, width = image.shape[2:]
-        parts = {}
-
-        def weights(rows):
-            pixels = self.embed(window(image, rows, 1))
-            attention = self.similarity(F.normalize(pixels, dim=1)).exp()  # at most e^2
-            parts[rows.start] = class_sums(attention, pixels, rows.start)
-            weight = attention * prob[:, :, None, None]
-            return weight / weight.sum(1, keepdim=True)
-
-        maps = over_bands(weights, image, self.embed.out_channels, prob.shape[1])
-        places = class_images(joined(sorted(parts.items()), height), prob, self.window or max(height, width))
-        if places.shape[2:] == (1, 1):
-            constant = places[:, :, 0, 0] @ self.constant.t()
-            return maps, lambda rows: constant[:, :, None, None]
-
-        def local(rows):
-            return self.local(at_pixels(places, (rows.start - 1, rows.stop + 1), (-1, width + 1), height, width))
-
-        return maps, local
-
-
-class ParametricMaps(nn.Module):
-    """ParametricFusion as one map, the attended mean of the text's numbers at every pixel."""
-
-    def __init__(self, fusion, text, extra, dtype):
-        super().__init__()
-        key = fusion.key_weight.double() / fusion.width**0.5
-        query, out = fusion.query.weight[:, :, 0, 0].double(), fusion.out.weight[:, :, 0, 0].double()
-        self.score = conv((key @ query)[None, :, None, None], (key @ fusion.query.bias.double())[None], dtype)
-        self.register_buffer("text", text.to(dtype))
-        self.weight = torch.einsum("oihw,i->ohw", extra, out @ fusion.value_weight.double())[:, None]
-        self.bias = extra.sum((2, 3)) @ (out @ fusion.value_bias.double() + fusion.out.bias.double())
-
-    def forward(self, image, prob):
-        """Returns the map, B x 1 x H x W, and nothing to add."""
-        u = self.score(image)
-        return tilted_mean(u.flatten(1), prob @ self.text).view_as(u), None
-
-
-class AnyMaps(nn.Module):
-    """A fusion of which nothing is known, as its own channels."""
-
-    def __init__(self, fusion, text, extra, dtype):
-        super().__init__()
-        self.fusion, self.weight, self.bias = copy.deepcopy(fusion).to(dtype), extra, 0
-        self.register_buffer("text", text.to(dtype))
-
-    def forward(self, image, prob):
-        """Returns the fusion's channels, and nothing to add."""
-        return self.fusion(image, self.text, prob), None
-
-
-MAPS = {CalipFusion: CalipMaps, ParametricFusion: ParametricMaps}
-
-
-# ---- CUDA graphs ----
 
 
 class GraphReplay(nn.Module):

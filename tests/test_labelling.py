@@ -197,3 +197,9 @@ def test_a_folder_that_cannot_be_written_is_named(data, vit, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ValueError, match="train cannot be written"):
         main(settings(data, vit))
+
+
+@pytest.mark.parametrize("encoder", [("stand-in", "none"), ("ViT-B-32-quickgelu", "openai")])
+def test_a_missing_data_set_gets_the_line_that_says_where_it_is_to_be_had(tmp_path, encoder):
+    with pytest.raises(ValueError, match="data set folder .*data does not exist: set data.root, or get the set from"):
+        main(settings(tmp_path / "data", encoder))

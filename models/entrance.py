@@ -1,0 +1,127 @@
+"""The inference form's entrance: image, text and probabilities to the channels of the first stage."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .bands import over_bands, window
+from .folding import conv, fixed
+from .fusion import CalipFusion, ParametricFusion, class_images, class_sums, tilted_mean
+from .mixdehazenet import check_prob
+from .windows import at_pixels, joined
+
+
+class Entrance(nn.Module):
+    """Image and text to the first stage's channels: a 3x3 convolution of the image and of the maps that the text makes.
+
+    The fusion's 2C (calip) or 3 (parametric) channels are linear in K or 1 maps: the linear map folds into the
+    convolution. What calip's classes receive is constant over an image, and folds into its bias, unless it is taken
+    from windows.
+    """
+
+    def __init__(self, network, dtype, out_dtype):
+        super().__init__()
+        self.dtype, self.out_dtype = dtype, out_dtype
+        weight, bias = network.patch_embed.weight.double(), network.patch_embed.bias.double()
+        fusion, own = network.fusion, weight[:, :3]
+        self.maps, self.num_classes = None, 0
+        if fusion is not None:
+            extra = weight[:, 3:] if network.merge == "concat" else own  # of the fusion's channels
+            self.num_classes = len(network.text)
+            self.maps = MAPS.get(type(fusion), AnyMaps)(fusion, network.text, extra, dtype)
+            own, bias = torch.cat([own, self.maps.weight], dim=1), bias + self.maps.bias
+        self.conv = conv(own, None, dtype)
+        self.register_buffer("bias", bias.to(dtype))
+
+    def forward(self, image, prob):
+        """B x 3 x H x W and B x K to B x C1 x H x W."""
+        bias, more = self.bias[:, None, None], None
+        if self.maps is not None:
+            check_prob(prob, len(image), self.num_classes)
+            maps, more = self.maps(image, prob.to(image.dtype))
+            image = torch.cat([image, maps], dim=1)
+
+        def entrance(rows):
+            y = self.conv(window(image, rows, 1)) + bias
+            return (y if more is None else y + more(rows)).to(self.out_dtype)
+
+        return over_bands(entrance, image, 4 * len(self.bias), len(self.bias), dtype=self.out_dtype)
+
+
+class CalipMaps(nn.Module):
+    """CalipFusion as K maps, the weights of the classes at every pixel, and what the classes receive."""
+
+    def __init__(self, fusion, text, extra, dtype):
+        super().__init__()
+        classes = fusion.text_embed(text.to(fusion.text_embed.weight)).double()  # K x C
+        if isinstance(fusion.project, nn.Conv2d):
+            self.bias = extra.sum((2, 3)) @ fusion.project.bias.double()
+            extra = torch.einsum("oihw,if->ofhw", extra, fusion.project.weight[:, :, 0, 0].double())
+        else:
+            self.bias = 0
+        pixel_text, class_image = extra.chunk(2, dim=1)
+        self.weight = torch.einsum("ochw,kc->okhw", pixel_text, classes)
+        self.register_buffer("constant", class_image.sum((2, 3)).to(dtype))  # C1 x C
+        self.local, self.window = conv(class_image, None, dtype), fusion.window
+        self.embed = fixed(fusion.image_embed, dtype)
+        unit = F.normalize(classes, dim=1) * fusion.temperature
+        self.similarity = conv(unit[:, :, None, None], None, dtype)
+
+    def forward(self, image, prob):
+        """Returns the maps, B x K x H x W, and a function from rows to what is to be added to the convolution's."""
+        height, width = image.shape[2:]
+        parts = {}
+
+        def weights(rows):
+            pixels = self.embed(window(image, rows, 1))
+            attention = self.similarity(F.normalize(pixels, dim=1)).exp()  # at most e^2
+            parts[rows.start] = class_sums(attention, pixels, rows.start)
+            weight = attention * prob[:, :, None, None]
+            return weight / weight.sum(1, keepdim=True)
+
+        maps = over_bands(weights, image, self.embed.out_channels, prob.shape[1])
+        places = class_images(joined(sorted(parts.items()), height), prob, self.window or max(height, width))
+        if places.shape[2:] == (1, 1):
+            constant = places[:, :, 0, 0] @ self.constant.t()
+            return maps, lambda rows: constant[:, :, None, None]
+
+        def local(rows):
+            return self.local(at_pixels(places, (rows.start - 1, rows.stop + 1), (-1, width + 1), height, width))
+
+        return maps, local
+
+
+class ParametricMaps(nn.Module):
+    """ParametricFusion as one map, the attended mean of the text's numbers at every pixel."""
+
+    def __init__(self, fusion, text, extra, dtype):
+        super().__init__()
+        key = fusion.key_weight.double() / fusion.width**0.5
+        query, out = fusion.query.weight[:, :, 0, 0].double(), fusion.out.weight[:, :, 0, 0].double()
+        self.score = conv((key @ query)[None, :, None, None], (key @ fusion.query.bias.double())[None], dtype)
+        self.register_buffer("text", text.to(dtype))
+        self.weight = torch.einsum("oihw,i->ohw", extra, out @ fusion.value_weight.double())[:, None]
+        self.bias = extra.sum((2, 3)) @ (out @ fusion.value_bias.double() + fusion.out.bias.double())
+
+    def forward(self, image, prob):
+        """Returns the map, B x 1 x H x W, and nothing to add."""
+        u = self.score(image)
+        return tilted_mean(u.flatten(1), prob @ self.text).view_as(u), None
+
+
+class AnyMaps(nn.Module):
+    """A fusion of which nothing is known, as its own channels."""
+
+    def __init__(self, fusion, text, extra, dtype):
+        super().__init__()
+        self.fusion, self.weight, self.bias = copy.deepcopy(fusion).to(dtype), extra, 0
+        self.register_buffer("text", text.to(dtype))
+
+    def forward(self, image, prob):
+        """Returns the fusion's channels, and nothing to add."""
+        return self.fusion(image, self.text, prob), None
+
+
+MAPS = {CalipFusion: CalipMaps, ParametricFusion: ParametricMaps}
