@@ -25,8 +25,8 @@ from .mixdehazenet import padded, reflect_extend
 def inference_form(network, dtype=torch.float32, compiled=False, graphs=False):
     """A module for inference with the outputs of a trained network, which is left as it is.
 
-    dtype: of weights and maps; image, fusion and reconstruction stay in float32 (float64 if that is asked for), and
-    autocast has no effect. compiled: the U-Net through torch.compile. graphs: on CUDA, sizes that come again are
+    dtype: of weights and maps; image, fusion, gates and reconstruction stay in float32 (float64 if that is asked for),
+    and autocast has no effect. compiled: the U-Net through torch.compile. graphs: on CUDA, sizes that come again are
     replayed as CUDA graphs.
     """
     with torch.no_grad():
@@ -41,8 +41,8 @@ class InferenceForm(nn.Module):
 
     def __init__(self, network, dtype):
         super().__init__()
-        self.dtype = dtype
-        self.entrance = Entrance(network, torch.promote_types(dtype, torch.float32), dtype)
+        self.dtype, wide = dtype, widened(dtype)
+        self.entrance = Entrance(network, wide, dtype)
         self.stages = nn.ModuleList(
             nn.ModuleList(Block(block, dtype) for block in getattr(network, f"stage{i}")) for i in range(1, 6)
         )
@@ -50,10 +50,10 @@ class InferenceForm(nn.Module):
         self.downs = nn.ModuleList(fixed(layer, dtype) for layer in (network.down1, network.down2))
         self.ups = nn.ModuleList(fixed(layer[0], dtype) for layer in (network.up1, network.up2))
         self.branch_weights = nn.ModuleList(
-            nn.Sequential(fixed(layer.mlp[0], dtype), nn.ReLU(), fixed(layer.mlp[2], dtype))
+            nn.Sequential(fixed(layer.mlp[0], wide), nn.ReLU(), fixed(layer.mlp[2], wide))
             for layer in (network.fusion1, network.fusion2)
         )
-        self.exit = fixed(network.patch_unembed, dtype)
+        self.exit = fixed(network.patch_unembed, wide)
 
     def forward(self, hazy, prob=None):
         """As MixDehazeNet: hazy B x 3 x H x W in [-1, 1], prob B x K; returns B x 3 x H x W in hazy's type."""
@@ -61,7 +61,7 @@ class InferenceForm(nn.Module):
             height, width = hazy.shape[2:]
             image = reflect_extend(hazy.to(self.entrance.dtype), padded(height), padded(width))
             image = image.contiguous(memory_format=torch.channels_last)
-            k, b = self.features(self.entrance(image, prob)).to(image.dtype).split((1, 3), dim=1)
+            k, b = self.features(self.entrance(image, prob)).split((1, 3), dim=1)
             return (k * image - b + image)[:, :, :height, :width].to(hazy.dtype)
 
     def bytes_on_cpu(self, hazy):
@@ -83,7 +83,8 @@ class InferenceForm(nn.Module):
         for i in (1, 0):
             x = self.join(self.ups[1 - i], x, skips.pop(), self.branch_weights[1 - i])
             x = run_blocks(self.stages[4 - i], x)
-        return over_bands(lambda rows: self.exit(window(x, rows, 1)), x, x.shape[1], channels=4)
+        wide = self.entrance.dtype
+        return over_bands(lambda rows: self.exit(window(x, rows, 1).to(wide)), x, x.shape[1], channels=4, dtype=wide)
 
     def down(self, layer, x):
         """A 3x3 convolution of stride 2."""
@@ -98,8 +99,9 @@ class InferenceForm(nn.Module):
 
     def join(self, up, x, skip, branch_weights):
         """y + SKFusion(y, skip) with y = PixelShuffle(up(x)), into skip; the mean of y follows from that of x."""
-        logits = branch_weights(up(mean(x)).unflatten(1, (-1, 4)).mean(2) + mean(skip))
-        weight_y, weight_skip = logits.unflatten(1, (2, -1)).softmax(dim=1).unbind(1)
+        average = F.conv2d(mean(x), *(parameter.to(widened(self.dtype)) for parameter in (up.weight, up.bias)))
+        logits = branch_weights(average.unflatten(1, (-1, 4)).mean(2) + mean(skip))
+        weight_y, weight_skip = logits.unflatten(1, (2, -1)).softmax(dim=1).to(x.dtype).unbind(1)
 
         def joined_rows(rows):
             first, last = rows.start // 2, (rows.stop + 1) // 2
@@ -137,8 +139,8 @@ class Block(nn.Module):
         self.value3 = fixed(block.value[1], dtype)
         pixel = conv(*fold_input(block.pixel_attention[0], scale, shift), dtype)
         self.pixel = with_gelu(pixel, fixed(block.pixel_attention[2], dtype))
-        self.gate = fixed(block.gate, dtype)
-        self.channel = mlp(block.channel_attention, dtype)
+        self.gate = fixed(block.gate, widened(dtype))
+        self.channel = mlp(block.channel_attention, widened(dtype))
         self.mlp2 = mlp(block.mlp2, dtype)
 
     def forward(self, x, spare):
@@ -147,8 +149,8 @@ class Block(nn.Module):
         y = over_bands(lambda rows: self.local(window(x, rows, 2)), x, widest, out=spare)
         x = over_bands(lambda rows: x[:, :, rows] + self.mlp1(self.parallel(y, rows)), x, widest, out=x)
 
-        average = torch.addcmul(self.shift, mean(x), self.scale)
-        gate, channel = self.gate(average).sigmoid(), self.channel(average).sigmoid()
+        average = mean(x) * self.scale + self.shift
+        gate, channel = (layer(average).sigmoid().to(x.dtype) for layer in (self.gate, self.channel))
 
         def attend(rows):
             part = x[:, :, rows]
@@ -172,9 +174,14 @@ class Block(nn.Module):
         return torch.cat(outputs, dim=1)
 
 
+def widened(dtype):
+    """float32 for low precision: what is done once an image costs nothing, and its errors shift the whole image."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def mean(x):
-    """Over the pixels, summed in float32 at least: B x C x 1 x 1."""
-    return x.mean((2, 3), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)).to(x.dtype)
+    """Over the pixels, in float32 at least: B x C x 1 x 1."""
+    return x.mean((2, 3), keepdim=True, dtype=widened(x.dtype))
 
 
 class GraphReplay(nn.Module):

@@ -18,7 +18,7 @@ from models.build import MERGES
 from models.fusion import FUSIONS
 from utils.config import from_plain, load_config, to_yaml
 from utils.metrics import pool, psnr, ssim
-from utils.settings import CHOICES, RANGES, Config, check
+from utils.settings import CHOICES, RANGES, WINDOWS, Config, check
 
 few = settings(max_examples=25, deadline=None)
 side = st.integers(1, 90)
@@ -87,9 +87,11 @@ def test_pixels_survive_the_way_to_a_tensor_and_back(height, width, wide, seed):
 
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=12)
+SIDES = st.sampled_from(WINDOWS) | st.integers(1, 65536)
 NAMES = st.text("abcXYZ019-_ü雾", max_size=12).map(lambda text: f"a{text}")  # what reads as a number is one
 SPECIAL = {
     "run": NAMES, "data.train": NAMES, "data.test": NAMES,
+    "model.window": SIDES, "test.window": SIDES,
     "data.val": st.floats(0.01, 0.99) | NAMES,
     "text.prompt": TEXTS.map(lambda text: f"{text} {{class}}") | st.tuples(TEXTS.map(lambda text: text + "{class}")),
     "text.classes": st.lists(TEXTS, min_size=2, max_size=4, unique=True).map(tuple),
