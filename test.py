@@ -54,14 +54,16 @@ def test(config, device):
         if saved["settings"] is None:
             network = load_published(saved["network"], text)
         else:
-            network = restore(saved["network"], checkpoint.evaluated_state(saved))
+            described = saved["network"]
+            if config.test.window:
+                crop = saved["settings"]["train"]["crop"]
+                described = {**described, "window": window_pixels(config.test.window, crop)}
+            network = restore(described, checkpoint.evaluated_state(saved))
     if text is not None and not config.text.accept and not same_text(network.text, text):
         raise ValueError(
             f"{pairs.folder} was labelled by other text features than the network was trained with: run clip_text.py "
             "with the settings of the training, or set text.accept=true"
         )
-    if config.test.window and network.fusion:
-        network.fusion.window = window_pixels(config.test.window, config.train.crop)
     network = inference_form(network.to(device), DTYPES[config.test.precision])
     network = SelfEnsemble(network) if config.test.self_ensemble else network
     samples = EvaluationSamples(pairs, prob, config.test.crop)
