@@ -34,8 +34,7 @@ from datasets.journal import Journal
 from datasets.pairs import list_images
 from datasets.synthetic import make_demo
 from datasets.unlabelled import read_batches, stamp
-from models.clip import ZeroShot, load_encoder
-from models.clip_weights import identify
+from models.clip import ZeroShot, identify, load_encoder
 from utils.config import load_config
 from utils.distributed import pick_device
 from utils.entry import config_parser, run

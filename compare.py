@@ -10,8 +10,8 @@ images and, where a configuration has several runs, over the runs), how many ima
 that differ most. Results on other images or by another protocol are refused.
 """
 
-from utils.compare import as_text, changed_settings, equal, most_different, open_groups, score_table
 from utils.entry import Parser, run
+from utils.results.comparison import as_text, changed_settings, equal, most_different, open_groups, score_table
 
 
 def main(argv=None):

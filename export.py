@@ -28,8 +28,7 @@ from pathlib import Path
 import torch
 
 from datasets.domains import load_domains
-from models import is_published, load_published, restore
-from models.exportable import export_program
+from models import export_program, is_published, load_published, restore
 from utils import checkpoint
 from utils.entry import Parser, run
 

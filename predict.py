@@ -21,9 +21,8 @@ from datasets.domains import STAND_IN, load_domains
 from datasets.images import to_image, to_tensor
 from datasets.photo_files import find_photos, plan
 from datasets.photos import read_photo, side_by_side, write_photo
-from models import inference_form, is_published, load_published, needs_text, restore
+from models import forward_within, inference_form, is_published, load_published, needs_text, restore
 from models.clip import ZeroShot, load_encoder
-from models.strips import forward_within
 from utils import checkpoint
 from utils.distributed import pick_device
 from utils.entry import Parser, run

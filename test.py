@@ -24,14 +24,14 @@ from datasets.images import to_image, write_image
 from datasets.order import same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs
 from models import inference_form, is_published, load_published, needs_text, restore
-from models.clip_weights import identify
+from models.clip import identify
 from utils import checkpoint, distributed
 from utils.config import load_config
 from utils.entry import config_parser, run
 from utils.evaluate import DTYPES, SelfEnsemble, evaluate
 from utils.metrics import PROTOCOL
-from utils.report import pick_examples, write_report
-from utils.results import environment, image_names, results_folder, score_table, summarise, write_results
+from utils.results.report import pick_examples, write_report
+from utils.results.tables import environment, image_names, results_folder, score_table, summarise, write_results
 from utils.settings import flatten, to_plain, window_pixels
 
 

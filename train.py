@@ -33,7 +33,7 @@ from models import (
     start_from,
     training_form,
 )
-from models.clip_weights import identify
+from models.clip import identify
 from utils import checkpoint, distributed
 from utils.averaging import averaged
 from utils.clock import Clock

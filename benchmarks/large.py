@@ -23,7 +23,7 @@ import torch
 
 from datasets.images import write_image
 from models import build_model, describe
-from models.strips import choose_rows, forward_in_strips
+from models.fast.strips import choose_rows, forward_in_strips
 from utils import checkpoint
 
 TIMED = (1200, 1600)

@@ -171,7 +171,7 @@ def build(args, form, precision, device):
     inputs = [hazy] if second is None else [hazy, second.to(device)]
     if not args.train:
         if form.startswith("form"):
-            from models.inference import inference_form
+            from models.fast.inference import inference_form
 
             network = inference_form(network, DTYPES[precision], compiled=form == "form-compiled")
 
@@ -182,7 +182,7 @@ def build(args, form, precision, device):
         return once
 
     if form.startswith("form"):
-        from models.training import training_form
+        from models.fast.training import training_form
 
         network = training_form(network, recompute=form == "form-recompute")
         network = torch.compile(network) if form == "form-compiled" else network

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from .demo import landscape, room, street
 from .images import replace_file, write_image
-from .scenes import landscape, room, street
 
 SIZE = (160, 224)  # of the demo's images, pixels
 SCENES = {"train": 160, "test": 40}  # pairs a split; half of them indoor

@@ -1,13 +1,14 @@
-"""Networks: torch in, torch out."""
+"""Networks: torch in, torch out. Read mixdehazenet.py first, then fusion.py; fast/ and clip/ are rooms of their own."""
 
 from .build import build_model, describe, restore, start_from
-from .inference import inference_form
+from .fast import export_program, forward_within, inference_form, training_form
 from .published import is_published, load_published, needs_text
-from .training import training_form
 
 __all__ = [
     "build_model",
     "describe",
+    "export_program",
+    "forward_within",
     "inference_form",
     "is_published",
     "load_published",

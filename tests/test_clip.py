@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from models import clip_weights
-from models.clip import ZeroShot, calip_logits, load_encoder
-from models.torchscript import read_torchscript
+from models.clip import weights as clip_weights
+from models.clip.torchscript import read_torchscript
+from models.clip.zero_shot import ZeroShot, calip_logits, load_encoder
 from tests.tiny_clip import CLASSES, PROMPTS, direct, make_encoder, make_images
 
 ROOT = Path(__file__).parent.parent

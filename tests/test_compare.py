@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils.compare import open_groups, score_table
 from utils.metrics import PROTOCOL
-from utils.results import summarise, write_results
+from utils.results.comparison import open_groups, score_table
+from utils.results.statistics import paired_interval
+from utils.results.tables import summarise, write_results
 from utils.settings import Config, to_plain
-from utils.statistics import paired_interval
 
 SCRIPT = Path(__file__).parent.parent / "compare.py"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.depthwise import depthwise, fold_reflection, reflect_pad
+from models.fast.depthwise import depthwise, fold_reflection, reflect_pad
 
 KERNELS = (7, 5, 3)
 
@@ -69,7 +69,7 @@ def test_reflect_pad_and_its_gradient(padding):
 
 KERNEL_CHECK = """
 import torch
-from models import depthwise, depthwise_triton
+from models.fast import depthwise, depthwise_triton
 
 depthwise_triton.SUMS = 2  # programs without work cost the interpreter as much as others
 depthwise_triton.LANES = 32  # two programs a row

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models import bands, build_model, describe, restore
-from models.inference import inference_form
-from models.training import training_form
+from models import build_model, describe, restore
+from models.fast import bands
+from models.fast.inference import inference_form
+from models.fast.training import training_form
 
 TEXT = F.normalize(torch.randn(2, 512, generator=torch.Generator().manual_seed(0)), dim=1)
 PROB = torch.tensor([[0.9, 0.1], [0.0, 1.0]])

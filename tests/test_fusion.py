@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from models import build_model, describe, inference_form, restore
+from models.fast.strips import forward_in_strips
 from models.fusion import FUSIONS, CalipFusion, ParametricFusion, tilted_mean
-from models.strips import forward_in_strips
 from utils.settings import CHOICES
 
 torch.manual_seed(0)

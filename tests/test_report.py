@@ -8,7 +8,7 @@ import urllib.request
 import numpy as np
 import pytest
 
-from utils.report import pick_examples, write_report
+from utils.results.report import pick_examples, write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_chromium = pytest.mark.skipif(

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from models import build_model
-from models.strips import choose_rows, forward_in_strips, forward_within
+from models.fast.strips import choose_rows, forward_in_strips, forward_within
 
 TEXT = F.normalize(torch.randn(2, 512, generator=torch.Generator().manual_seed(0)), dim=1)
 PROB = torch.tensor([[0.9, 0.1], [0.3, 0.7]])

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from datasets.demo import landscape, room, street
 from datasets.domains import read_labels
 from datasets.pairs import Pairs
-from datasets.scenes import landscape, room, street
 from datasets.synthetic import add_haze, demo_pair, make_demo
 
 

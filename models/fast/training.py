@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ..mixdehazenet import MixStructureBlock
 from .depthwise import depthwise, reflect_pad
-from .mixdehazenet import MixStructureBlock
 
 
 def training_form(network, recompute=False):

@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import torch
 
-from .evaluate import mean_scores
-from .files import write_text
+from ..evaluate import mean_scores
+from ..files import write_text
 
 COLUMNS = ("name", "domain", "psnr", "ssim", "input_psnr", "input_ssim")
 

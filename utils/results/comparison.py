@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .settings import flatten
+from ..settings import flatten
 from .statistics import paired_interval
 
 SAME_PSNR, SAME_SSIM = 1e-4, 1e-5  # within which scores are equal but for rounding, such as that of another batch size

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..mixdehazenet import padded, reflect_extend
 from .bands import BAND_BYTES, over_bands, window
 from .depthwise import DILATION, PADDING, depthwise
 from .entrance import Entrance
 from .folding import affine, conv, fixed, fold_input, mlp, with_gelu
-from .mixdehazenet import padded, reflect_extend
 
 
 def inference_form(network, dtype=torch.float32, compiled=False, graphs=False):

@@ -9,9 +9,9 @@ two strips need (halos) are kept, not computed twice, and the reflections at the
 import torch
 from torch.nn import functional as F
 
-from .fusion import CalipFusion, ParametricFusion, class_images, class_sums
-from .mixdehazenet import padded, reflect_extend
-from .windows import at_pixels, joined
+from ..fusion import CalipFusion, ParametricFusion, class_images, class_sums
+from ..mixdehazenet import padded, reflect_extend
+from ..windows import at_pixels, joined
 
 # Peak memory beyond the image, measured: float32 numbers a pixel for every channel of the first stage.
 WHOLE = 34  # of the network's own forward pass

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..fusion import CalipFusion, ParametricFusion, class_images, class_sums, tilted_mean
+from ..mixdehazenet import check_prob
+from ..windows import at_pixels, joined
 from .bands import over_bands, window
 from .folding import conv, fixed
-from .fusion import CalipFusion, ParametricFusion, class_images, class_sums, tilted_mean
-from .mixdehazenet import check_prob
-from .windows import at_pixels, joined
 
 
 class Entrance(nn.Module):

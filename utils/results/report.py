@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .files import write_text
-from .settings import flatten
+from ..files import write_text
+from ..settings import flatten
 
 TEMPLATE = Path(__file__).with_name("report.html")
 LONGEST_SIDE = 1000  # pixels, of the embedded pictures

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from .build import load_exactly
-from .clip_local import local_features
-from .clip_weights import OPENAI, fetch, find_tag, first_line, local_file, read_state, sidecar, trained_with_quick_gelu
+from ..build import load_exactly
+from .patches import local_features
+from .weights import OPENAI, fetch, find_tag, first_line, local_file, read_state, sidecar, trained_with_quick_gelu
 
 SCALE = 100.0  # of the logits, as in the published CLIP
 LONGEST = 16  # sides of an image; what a longer one has beyond its middle is cut off before it is resized

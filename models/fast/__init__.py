@@ -1,0 +1,12 @@
+"""The same network in faster forms. May import the network's own files and torch; nothing else imports its inside.
+
+Doors: `training_form` (training.py) and `inference_form` (inference.py), which return modules with the plain network's
+outputs; `export_program` (exportable.py), the form that torch.export can follow. Start reading at training.py.
+"""
+
+from .exportable import export_program
+from .inference import inference_form
+from .strips import forward_within
+from .training import training_form
+
+__all__ = ["export_program", "forward_within", "inference_form", "training_form"]
