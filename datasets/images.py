@@ -5,6 +5,7 @@ import os
 import struct
 import threading
 import warnings
+import zlib
 from pathlib import Path
 
 import cv2
@@ -119,20 +120,19 @@ def orientation(path, image):
     if image.format == "TIFF":  # Pillow's size is turned already
         return 1
     exif = Image.Exif()
-    exif.load(png_exif(path) if image.format == "PNG" else image.info.get("exif"))
+    exif.load(image.info.get("exif") or (trailing_exif(path) if image.format == "PNG" else None))
     return exif.get(274, 1)
 
 
-def png_exif(path):
-    """The EXIF data of a PNG file, which may come after the pixels; Pillow would decode those to get there."""
+def trailing_exif(path, reach=2**16):
+    """The EXIF data that follows a PNG file's pixels, within its last `reach` bytes: Pillow would decode the pixels."""
     with open(path, "rb") as file:
-        file.seek(8)
-        while len(head := file.read(8)) == 8:
-            length = int.from_bytes(head[:4], "big")
-            if head[4:] == b"eXIf":
-                return file.read(length)
-            file.seek(length + 4, os.SEEK_CUR)
-    return b""
+        file.seek(max(os.path.getsize(path) - reach, 0))
+        tail = file.read()
+    start = tail.rfind(b"eXIf")
+    end = start + 4 + int.from_bytes(tail[start - 4 : start], "big")
+    whole = start >= 4 and zlib.crc32(tail[start:end]) == int.from_bytes(tail[end : end + 4], "big")
+    return tail[start + 4 : end] if whole else b""
 
 
 def to_tensor(image):
