@@ -21,7 +21,7 @@ From torch:
 """
 
 import importlib.util
-import os
+import io
 import warnings
 from pathlib import Path
 
@@ -31,9 +31,11 @@ from datasets.domains import load_domains
 from models import export_program, is_published, load_published, restore
 from utils import checkpoint
 from utils.entry import Parser, run
+from utils.files import write_bytes
 
 OPSET = 20  # the first that has GELU
 NEEDED = ("onnx", "onnxscript")
+TOLERANCE = 1e-4  # of the outputs' range
 
 
 def main(argv=None):
@@ -47,17 +49,14 @@ def main(argv=None):
     if args.output.suffix == ".onnx" and not all(map(importlib.util.find_spec, NEEDED)):
         raise ValueError(f"writing ONNX needs packages that are not installed: pip install {' '.join(NEEDED)}")
     network, facts = open_network(args.checkpoint, args.text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, of its next versions
+        data, exported = (as_program if args.output.suffix == ".pt2" else as_onnx)(export_program(network), facts)
+        checked = compare(network, exported) if exported else "not compared: onnxruntime is not installed"
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    aside = args.output.with_name(f".{args.output.stem}.{os.getpid()}{args.output.suffix}")  # torch wants the ending
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own, of its next versions
-            write(export_program(network), facts, aside)
-        aside.replace(args.output)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_bytes(args.output, data)
     described = ", ".join(f"{name} {value}" for name, value in facts.items())
-    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, {described}")
+    print(f"{args.output}: {len(data) / 1e6:.1f} MB, {described}, {checked}")
 
 
 def open_network(path, folder):
@@ -78,16 +77,49 @@ def open_network(path, folder):
     return network, {"size": network.size, "range": "-1 to 1"} | ({"classes": ",".join(classes)} if classes else {})
 
 
-def write(program, facts, path):
-    if path.suffix == ".pt2":
-        torch.export.save(program, path, extra_files=facts)
-        return
+def as_program(program, facts):
+    """A file's bytes, and the function that it holds."""
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files=facts)
+    return file.getvalue(), torch.export.load(io.BytesIO(file.getvalue())).module()
+
+
+def as_onnx(program, facts):
+    """A file's bytes, and the function that it holds; None in its place where there is no ONNX Runtime."""
     names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
     converted = torch.onnx.export(
         program, dynamo=True, opset_version=OPSET, input_names=names, output_names=["output"], verbose=False
     )
     converted.model.metadata_props.update(facts)
-    converted.save(path)
+    data = converted.model_proto.SerializeToString()
+    if not importlib.util.find_spec("onnxruntime"):
+        return data, None
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return data, lambda *inputs: torch.from_numpy(
+        session.run(["output"], {name: value.numpy() for name, value in zip(names, inputs, strict=True)})[0]
+    )
+
+
+@torch.inference_mode()
+def compare(network, exported):
+    """Run both on images smaller and larger than the window, a side each way, too; returns what came of it, in words.
+
+    Raises ValueError where they differ.
+    """
+    window = getattr(network.fusion, "window", None) or 64
+    sizes = [(1, 1, 1), (3, 37, 53), (1, window + 1, window + 1), (2, 50, window + 44), (1, window + 44, 50)]
+    most = 0.0
+    for num, height, width in sizes:
+        inputs = [torch.rand(num, 3, height, width) * 2 - 1]
+        if network.fusion is not None:
+            inputs.append(torch.rand(num, len(network.text)).softmax(1))
+        output = network(*inputs)
+        most = max(most, ((exported(*inputs) - output).abs().max() / output.abs().max().clamp(min=1)).item())
+        if not most <= TOLERANCE:
+            raise ValueError(f"the export is off by {most:.1e} at {width} x {height} pixels, and was not written")
+    return f"equal to the network to {most:.0e} at {len(sizes)} sizes"
 
 
 if __name__ == "__main__":

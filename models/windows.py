@@ -37,10 +37,14 @@ def joined(parts, height):
 
 
 def window_sums(x, side):
-    """Sums over every window of `side` pixels within the frame: B x C x h x w cells to B x C x h' x w' places."""
+    """Sums over every window of `side` pixels within the frame: B x C x h x w cells to B x C x h' x w' places.
+
+    The last place is there twice: `at_pixels` looks one ahead, and torch.export needs to see that it is never one.
+    """
     for dim in (2, 3):
-        size = torch.sym_min(cells(side), x.shape[dim])
-        start = torch.arange(x.shape[dim] - size + 1, device=x.device)
+        last = torch.sym_max(x.shape[dim] - cells(side), 0)
+        size = x.shape[dim] - last
+        start = torch.arange(last + 2, device=x.device).clamp(max=last)
         upto = F.pad(x.cumsum(dim, dtype=torch.float64), (0, 0, 1, 0) if dim == 2 else (1, 0))
         x = upto.index_select(dim, start + size) - upto.index_select(dim, start)
     return x
@@ -55,10 +59,10 @@ def at_pixels(places, rows, columns, height, width):
     for dim, span, length in ((2, rows, height), (3, columns, width)):
         pixel = torch.arange(*span, device=places.device).abs()
         pixel = torch.minimum(pixel, 2 * (length - 1) - pixel)
-        last = places.shape[dim] - 1
+        last = places.shape[dim] - 2  # the one after it is the same
         size = cells(length) - last  # of a window, in cells
         position = ((pixel + 0.5) / CELL - size / 2).clamp(0, last).to(places.dtype)
         low = position.floor().long()
         share = (position - low).view(-1, *[1] * (3 - dim))
-        places = torch.lerp(places.index_select(dim, low), places.index_select(dim, (low + 1).clamp(max=last)), share)
+        places = torch.lerp(places.index_select(dim, low), places.index_select(dim, low + 1), share)
     return places

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+import export as script
 from models import build_model, describe
 from tests import reference, tiny
+from tests.battery import is_one_line
 from utils import checkpoint
 
 SCRIPT = Path(__file__).parent.parent / "export.py"
-SIZES = [(2, 61, 43), (1, 40, 64), (1, 5, 7)]  # not divisible, divisible, smaller than the network works at
+WINDOW = 64
+SIZES = [(2, 61, 43), (1, 40, 64), (1, 1, 1), (1, 50, 130), (1, 130, 50), (1, 65, 65)]  # below, across, above it
 
 
 def export(path, output, *more):
@@ -24,7 +27,7 @@ def export(path, output, *more):
 def save_network(path, fusion):
     """A checkpoint of a network with random weights and BatchNorm statistics that are not the fresh ones."""
     torch.manual_seed(0)
-    network = build_model("n", fusion, text=reference.text(2).float() if fusion != "none" else None, window=40)
+    network = build_model("n", fusion, text=reference.text(2).float() if fusion != "none" else None, window=WINDOW)
     network(torch.rand(2, 3, 48, 48), torch.tensor([[1.0, 0.0], [0.3, 0.7]]))
     facts = {"step": 1, "ema": None, "settings": {}, "text": tiny.TEXT_FACTS if fusion != "none" else None}
     checkpoint.save(path, {"network": describe(network), **facts})
@@ -75,3 +78,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
     ]:
         done = export(tmp_path / path, tmp_path / output)
         assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_an_export_that_is_not_the_network_is_not_written(tmp_path, monkeypatch):
+    save_network(tmp_path / "a.pt", "calip")
+    monkeypatch.setattr(script, "export_program", lambda network: None)
+    monkeypatch.setattr(script, "as_program", lambda program, facts: (b"", lambda hazy, prob: hazy))
+    with pytest.raises(ValueError, match="is off by .* at 1 x 1 pixels"):
+        script.main(["--checkpoint", str(tmp_path / "a.pt"), "--output", str(tmp_path / "a.pt2")])
+    assert not (tmp_path / "a.pt2").exists()
+
+
+def test_a_full_disk_is_named(tmp_path, scripts):
+    save_network(tmp_path / "a.pt", "none")
+    done = scripts(tmp_path, "export.py", "--checkpoint", "a.pt", "--output", "a.pt2", file_size=4000)
+    is_one_line(done, "export.py")
+    assert "a.pt2" in done.stderr and [path.name for path in tmp_path.iterdir()] == ["a.pt"]

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import pickle
 import warnings
 import zipfile
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from .config import from_plain
+from .files import write_bytes
 from .settings import to_plain
 
 FORMAT = 1
@@ -26,29 +26,19 @@ TEXT_PARTS |= {"classes": list, "prompts": list, "labels": str}
 
 
 def save(path, checkpoint, previous=None):
-    """Write a checkpoint so that a kill or a full disk at any instant leaves the old file or the new one.
+    """Write a checkpoint, as `write_bytes` does.
 
     previous: where the file that is replaced is kept, if anywhere.
     Raises OSError naming the file when it cannot be written.
     """
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     content = io.BytesIO()
     torch.save({"format": FORMAT, **checkpoint}, content)
     try:
-        with open(aside, "wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            path.replace(previous)
-        aside.replace(path)
+        write_bytes(path, content.getbuffer(), previous)
     except OSError as error:
         raise OSError(
             f"{path} cannot be written ({reason(error)}), what was saved before is kept: make room, then run again"
         ) from None
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def load(path):

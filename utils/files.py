@@ -1,16 +1,31 @@
 """Files that are written whole or not at all."""
 
 import os
+from pathlib import Path
 
 
 def write_text(path, text):
-    """Write UTF-8 aside and move it into place; a file name that is not valid Unicode shows its bytes as \\udcXX."""
+    """Write UTF-8 as `write_bytes` does; a file name that is not valid Unicode shows its bytes as \\udcXX."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path, data, previous=None):
+    """Write aside and move into place: a kill or a full disk at any instant leaves the old file or the new one.
+
+    previous: where the file that is replaced is kept, if anywhere. Raises OSError naming the file.
+    """
+    path = Path(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            path.replace(previous)
         aside.replace(path)
     except OSError as error:
-        error.filename = str(path)
+        error.filename, error.filename2 = str(path), None
         raise
     finally:
         aside.unlink(missing_ok=True)
