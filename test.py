@@ -7,6 +7,8 @@
     python test.py configs/reside6k_s.yaml test.self_ensemble=true          mean over the 8 flips and turns
     python test.py configs/reside6k_s.yaml test.domain=wrong run=wrong checkpoint=checkpoints/reside6k_s/best.pt
                                                                             does the network use its text?
+    python test.py configs/reside6k_s.yaml test.input=clear run=clear checkpoint=checkpoints/reside6k_s/best.pt
+                                                                            what does it do to clear images?
 
 Writes results/<run>-<split>/: metrics.json, results.csv, report.html, images/ when asked for.
 """
@@ -49,6 +51,8 @@ def test(config, device):
     # Checkpoint and data: the split's pairs, the domain of each, and the network.
     saved, sha256 = open_checkpoint(path, config.text), checkpoint.sha256(path)
     pairs = Pairs(config.data.folder, config.data.test, config.data.max_pixels)
+    if config.test.input == "clear":
+        pairs.hazy = pairs.clear
     labels, prob, text = open_text(config, pairs, saved)
     with checkpoint.naming(path):
         if saved["settings"] is None:
@@ -167,6 +171,8 @@ def notes(settings, saved):
         found.append("tested with the wrong domains: each class's probability was given to the next class")
     if text and trained and settings.window:
         found.append(f"tested with test.window={settings.window}; the training asked for {trained['model.window']}")
+    if settings.input == "clear":
+        found.append("do no harm: the network was given the clear images in place of the hazy ones")
     if settings.crop:
         found.append(f"scored on centre crops of {settings.crop} pixels, which is not the reported protocol")
     if settings.self_ensemble:

@@ -75,9 +75,8 @@ def train(config, device, dry_run):
     pairs, val_pairs, val_crop = on_main(lambda: open_pairs(config, world))
     domains, prob = on_main(lambda: open_text(config, pairs))
     _, val_prob = on_main(lambda: open_text(config, val_pairs))
-    samples = TrainingSamples(
-        pairs, prob, config.seed, settings.crop, config.data.edge_decay, config.data.flip, config.data.rotate
-    )
+    extra = (config.data.edge_decay, config.data.flip, config.data.rotate, config.data.haze_strength)
+    samples = TrainingSamples(pairs, prob, config.seed, settings.crop, *extra)
     val_samples = EvaluationSamples(val_pairs, val_prob, val_crop)
     if dry_run:
         if rank == 0:

@@ -1,4 +1,4 @@
-"""Random crops, flips and turns of an image pair, as in the DehazeFormer family."""
+"""Random crops, flips and turns of an image pair, as in the DehazeFormer family, and thinner haze."""
 
 import numpy as np
 
@@ -27,6 +27,14 @@ def offset(side, crop, edge_decay, rng):
     if rng.random() < crop / side * edge_decay:
         return last * int(rng.integers(2))
     return int(rng.integers(last + 1))
+
+
+def thin(hazy, clear, rng, strength):
+    """Thinner haze of the same airlight: J + s (I - J), which has the transmission 1 - s (1 - t) in place of t.
+
+    hazy, clear: I and J, of one shape and linear scale. strength: (low, high) of s within [0, 1]; at 0 all is clear.
+    """
+    return clear + rng.uniform(*strength) * (hazy - clear)
 
 
 def centre_crop(image, crop):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
-from .augment import augment, centre_crop
+from .augment import augment, centre_crop, thin
 from .images import image_size, is_image, read_image, to_tensor
 
 LAYOUT = "expected <root>/<split>/hazy/NAME and <root>/<split>/GT/NAME with the same names"
@@ -48,19 +48,20 @@ class Pairs:
 class TrainingSamples(Dataset):
     """Augmented crops of pairs, fetched by (image, position): the same position always gives the same sample."""
 
-    def __init__(self, pairs, prob, seed, crop, edge_decay=0.0, flip=True, rotate=False):
-        """prob: N x K array for the N pairs; the rest as in `augment`."""
-        self.pairs, self.prob, self.seed = pairs, prob, seed
+    def __init__(self, pairs, prob, seed, crop, edge_decay=0.0, flip=True, rotate=False, haze_strength=None):
+        """prob: N x K array for the N pairs; haze_strength as in `thin`, None: as it is; the rest as in `augment`."""
+        self.pairs, self.prob, self.seed, self.haze_strength = pairs, prob, seed, haze_strength
         self.crop, self.edge_decay, self.flip, self.rotate = crop, edge_decay, flip, rotate
 
     def __getitem__(self, sample):
         """Returns hazy and clear (3 x crop x crop in [-1, 1]), prob (K) and name."""
         index, position = sample
         rng = np.random.default_rng((self.seed, 2, position))
-        hazy, clear = augment(self.pairs.read(index), rng, self.crop, self.edge_decay, self.flip, self.rotate)
+        images = augment(self.pairs.read(index), rng, self.crop, self.edge_decay, self.flip, self.rotate)
+        hazy, clear = map(to_tensor, images)
         return {
-            "hazy": to_tensor(hazy),
-            "clear": to_tensor(clear),
+            "hazy": thin(hazy, clear, rng, self.haze_strength) if self.haze_strength else hazy,
+            "clear": clear,
             "prob": self.prob[index],
             "name": self.pairs.names[index],
         }

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.augment import augment, centre_crop
+from datasets.augment import augment, centre_crop, thin
 from datasets.images import read_image, to_image, to_tensor, write_image
 from datasets.order import TrainingOrder, same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs, TrainingSamples, hold_out
@@ -111,6 +111,13 @@ def test_edge_decay_pushes_crops_to_the_edges():
 
     assert share(0) < 0.08
     assert share(1) > 0.45
+
+
+def test_thinner_haze_is_haze_of_the_same_airlight_and_another_transmission():
+    rng = np.random.default_rng(0)
+    clear, airlight, t, s = rng.random((6, 5, 3)), np.array([0.8, 0.9, 1.0]), rng.random((6, 5, 1)), 0.3
+    thinner = thin(clear * t + airlight * (1 - t), clear, rng, (s, s))
+    assert np.allclose(thinner, clear * (1 - s * (1 - t)) + airlight * s * (1 - t))
 
 
 def test_centre_crop():

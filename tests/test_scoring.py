@@ -104,6 +104,14 @@ def test_wrong_domains_change_the_scores_and_are_noted(work, scored):
         assert [right[key] for key in ("domain", "input_psnr")] == [wrong[key] for key in ("domain", "input_psnr")]
 
 
+def test_clear_images_can_be_given_to_see_what_harm_is_done(work, scored):
+    assert score(work, "test.input=clear", "run=clear").returncode == 0
+    rows, metrics = read(work / "results/clear-test")
+    assert any("do no harm" in note for note in metrics["notes"])
+    for row, before in zip(rows, read(scored)[0], strict=True):
+        assert row["input_psnr"] == "inf" and row["psnr"] != before["psnr"]
+
+
 def test_windows_can_be_tested_apart_from_training(work, scored):
     assert score(work, "test.window=40", "run=window").returncode == 0
     rows, metrics = read(work / "results/window-test")

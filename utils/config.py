@@ -149,9 +149,13 @@ def convert(value, hint, dotted):
         if option is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
             return str(value)
         if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
-            if value and all(isinstance(item, str) for item in value):
+            if option == tuple[str, ...] and value and all(isinstance(item, str) for item in value):
                 return tuple(value)
+            numbers = [as_number(item) for item in value]
+            if option == tuple[float, float] and len(value) == 2 and None not in numbers:
+                return tuple(map(float, numbers))
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", types.NoneType: "null"}
+    names[tuple[float, float]] = "a list of two numbers"
     wanted = " or ".join(names.get(option, "a list of texts") for option in options)
     raise ValueError(f"{dotted} must be {wanted}, got {shown(value)}")
 

@@ -14,6 +14,8 @@ class Data:
     workers: int = 4  # processes that decode images, for each training process; 0: none
     flip: bool = True  # random horizontal flip
     rotate: bool = False  # random turn by a multiple of 90 degrees
+    # low and high of s in hazy' = clear + s (hazy - clear): thinner haze of the same airlight; None: as the pairs are
+    haze_strength: tuple[float, float] | None = None
     edge_decay: float = 0.0  # crop / side * edge_decay is the chance that a crop is pushed to an edge
     max_pixels: int = 200_000_000  # an image with more is refused as a decompression bomb
 
@@ -88,6 +90,7 @@ class Test:
     precision: str = "fp32"  # fp32, bf16, fp16
     self_ensemble: bool = False  # mean over the 8 flips and turns of the image
     crop: int | None = None  # pixels, centre crop of the images that are scored; None: whole images, as reported
+    input: str = "hazy"  # hazy; clear: what the network does to images without haze
     window: int | str | None = None  # in place of the model.window of the training; None: that
     domain: str = "right"  # right: the labels'; wrong (ablation): each class's probability goes to the next class
     images: bool = False  # write the dehazed images to results/<run>-<split>/images
@@ -117,6 +120,7 @@ CHOICES = {
     "train.precision": ("fp32", "bf16", "fp16"),
     "test.precision": ("fp32", "bf16", "fp16"),
     "test.domain": ("right", "wrong"),
+    "test.input": ("hazy", "clear"),
 }
 
 # dotted key -> smallest and largest value
@@ -171,6 +175,9 @@ def check(config):
     for key in ("run", "data.train", "data.test", "data.val"):
         if isinstance(values[key], str) and not is_folder_name(values[key]):
             raise ValueError(f"{key} names a folder: {shown(values[key])} cannot be the name of one")
+    low, high = config.data.haze_strength or (0, 1)
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"data.haze_strength must be [low, high] within 0 and 1, got {shown([low, high])}")
     if isinstance(config.data.val, float) and not 0 < config.data.val < 1:
         raise ValueError(f"data.val must be a share between 0 and 1 or a split folder, got {config.data.val}")
     if config.train.batch % config.train.accumulate:
