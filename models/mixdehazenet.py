@@ -76,7 +76,8 @@ class SKFusion(nn.Module):
     def forward(self, x, skip):
         """x, skip: B x dim x H x W; returns their weighted sum, the same shape."""
         logits = self.mlp((x + skip).mean((2, 3), keepdim=True))
-        weight_x, weight_skip = logits.unflatten(1, (2, -1)).softmax(dim=1).unbind(1)
+        # autocast's softmax is float32, and would make the maps that follow so
+        weight_x, weight_skip = logits.unflatten(1, (2, -1)).softmax(dim=1).to(x.dtype).unbind(1)
         return weight_x * x + weight_skip * skip
 
 

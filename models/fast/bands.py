@@ -11,7 +11,7 @@ from threading import Barrier
 import torch
 from torch.nn import functional as F
 
-from .depthwise import reflect_pad
+from .padding import reflect_pad
 
 BAND_BYTES = 2**21  # of a band's widest intermediate
 

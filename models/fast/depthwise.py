@@ -4,18 +4,19 @@
 reflect padding 9, 6, 3). Maps are channels_last: a pixel's channels lie together, so that neighbouring threads read
 neighbouring addresses whatever the tap, and rows and columns are reflected by arithmetic on whole pixels.
 
-On CUDA, where Triton is installed, a fused kernel reads every pixel once and writes the three results side by side.
-Its backward pass is two kernels without atomics, so it is deterministic: the map's gradient gathers, for every pixel,
-the gradients of all its images under reflection; the weights' is summed within programs, then over them in fixed order.
-Elsewhere plain operations do the same: one shared padding, convolutions on cropped views, and a backward pass that
-avoids the two dilated backward convolutions, which libraries do slowly.
+On CUDA, where Triton's kernels have shown that they work (trial.py), one reads every pixel once and writes the three
+results side by side. The backward pass has no atomics, so it is deterministic: the padded map's gradient is a forward
+convolution with flipped kernels, folded back along the reflection; the weights' is summed within programs, then over
+them in fixed order. Elsewhere plain operations do the same: one shared padding, convolutions on cropped views, and a
+backward pass that avoids the two dilated backward convolutions, which libraries do slowly.
 """
-
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .padding import plain_fold, plain_pad
+from .trial import triton_runs
 
 KERNELS = (7, 5, 3)
 DILATION = 3
@@ -40,7 +41,7 @@ def depthwise_forward(y: Tensor, weights: list[Tensor], biases: list[Tensor]) ->
 
 def implementation(y):
     """The forward and backward functions for a map: of the kernels where they can run."""
-    if not y.is_cuda or find_spec("triton") is None:
+    if not triton_runs(y):
         return plain_forward, plain_backward
     from . import depthwise_triton  # costs 50 MB, so only where it is used
 
@@ -58,9 +59,7 @@ def depthwise_backward(grad: Tensor, y: Tensor, weights: list[Tensor]) -> tuple[
     """Gradients of y, of the weights and of the biases."""
     _, backward = implementation(y)
     grad, y = (x.contiguous(memory_format=torch.channels_last) for x in (grad, y))
-    grad_y, grad_weights, grad_biases = backward(grad, y, weights)
-    grad_weights = [g.to(w.dtype).contiguous() for g, w in zip(grad_weights, weights, strict=True)]
-    return grad_y, grad_weights, [g.to(w.dtype) for g, w in zip(grad_biases, weights, strict=True)]
+    return backward(grad, y, weights)
 
 
 @depthwise_backward.register_fake
@@ -86,7 +85,7 @@ depthwise_forward.register_autograd(_backward, setup_context=_setup_context)
 
 
 def plain_forward(y, weights, biases):
-    padded = reflect_pad(y, PADDING)
+    padded = plain_pad(y, PADDING)
     channels = y.shape[1]
     outputs = []
     for weight, bias in zip(weights, biases, strict=True):
@@ -103,7 +102,7 @@ def plain_backward(grad, y, weights):
     cut into strips at most three columns wide: libraries have fast code for the gradient of such kernels only.
     """
     channels = y.shape[1]
-    maps = _phases(reflect_pad(y, PADDING))  # 9B x C x (H/3 + 6) x (W/3 + 6)
+    maps = _phases(plain_pad(y, PADDING))  # 9B x C x (H/3 + 6) x (W/3 + 6)
     grad_padded = None
     grad_weights, grad_biases = [], []
     for weight, part in zip(weights, grad.split(channels, dim=1), strict=True):
@@ -128,9 +127,9 @@ def plain_backward(grad, y, weights):
             view = view[:, :, :, first + left : first + left + width + columns - 1]
             shape = (channels, 1, side, columns)
             strips.append(torch.nn.grad.conv2d_weight(view, shape, phases, groups=channels))
-        grad_weights.append(torch.cat(strips, dim=3))
-        grad_biases.append(part.sum((0, 2, 3)))
-    return fold_reflection(grad_padded, PADDING), grad_weights, grad_biases
+        grad_weights.append(torch.cat(strips, dim=3).to(weight.dtype))
+        grad_biases.append(part.sum((0, 2, 3), dtype=weight.dtype))
+    return plain_fold(grad_padded, PADDING), grad_weights, grad_biases
 
 
 def _phases(x):
@@ -138,35 +137,3 @@ def _phases(x):
     x = F.pad(x, (0, -x.shape[3] % DILATION, 0, -x.shape[2] % DILATION))
     x = x.unflatten(2, (-1, DILATION)).unflatten(4, (-1, DILATION))
     return x.permute(3, 5, 0, 2, 4, 1).flatten(0, 2).contiguous().permute(0, 3, 1, 2)  # channels_last
-
-
-def reflect_pad(x, padding):
-    """Pad B x C x H x W on all sides by reflection; the result is channels_last on every device."""
-    batch, channels, height, width = x.shape
-    p = padding
-    shape = (batch, channels, height + 2 * p, width + 2 * p)
-    out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    rows = out[:, :, p : p + height]
-    rows[:, :, :, p : p + width] = x
-    rows[:, :, :, :p] = x[:, :, :, 1 : p + 1].flip(3)
-    rows[:, :, :, p + width :] = x[:, :, :, width - p - 1 : width - 1].flip(3)
-    out[:, :, :p] = rows[:, :, 1 : p + 1].flip(2)
-    out[:, :, p + height :] = rows[:, :, height - p - 1 : height - 1].flip(2)
-    return out
-
-
-def fold_reflection(grad, padding):
-    """The gradient of `reflect_pad`: border strips are added to the pixels that they are images of. No atomics."""
-    p, height = padding, grad.shape[2] - 2 * padding
-    out = _fold_columns(grad[:, :, p : p + height], p)
-    out[:, :, 1 : p + 1] += _fold_columns(grad[:, :, :p], p).flip(2)
-    out[:, :, height - p - 1 : height - 1] += _fold_columns(grad[:, :, p + height :], p).flip(2)
-    return out
-
-
-def _fold_columns(grad, p):
-    width = grad.shape[3] - 2 * p
-    out = grad[:, :, :, p : p + width].clone(memory_format=torch.channels_last)
-    out[:, :, :, 1 : p + 1] += grad[:, :, :, :p].flip(3)
-    out[:, :, :, width - p - 1 : width - 1] += grad[:, :, :, p + width :].flip(3)
-    return out

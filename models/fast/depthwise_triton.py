@@ -1,40 +1,39 @@
 """Triton kernels of the three depthwise convolutions: forward, and backward without atomics.
 
-A lane is `VECTOR` neighbouring channels of one column; lanes run along a row of the map (columns x channels, which are
-contiguous), so every load and store is coalesced and no lane idles when C is no power of two. A program makes RUN
-outputs, three rows apart: a value it loads serves up to RUN outputs from registers, and row arithmetic, the reflection
-included, is scalar. Arithmetic is float32.
+Loops over a kernel's columns stay loops, and those over its rows are unrolled: fully unrolled, the code is larger than
+a GPU's instruction cache and takes ten times as long to compile.
+Lanes are those of padding_triton.py, so none idles when C is no power of two. A program makes RUN outputs, three rows
+apart: a value that it loads serves up to RUN outputs from registers, and row arithmetic, the reflection included, is
+scalar. Arithmetic is float32.
 """
 
 import torch
 import triton
 from triton import language as tl
 
+from .padding_triton import LANES, fold_reflection, place, reflect, vector
+
+REACH = 9  # of the widest kernel
 TAPS = 83  # 49 + 25 + 9
 RUN = 4  # outputs a lane
-LANES = 128  # lanes a program: one a thread at 4 warps
-VECTOR = 4  # channels a lane: 8 bytes of bfloat16
 SUMS = 96  # programs that the weights' gradient is summed in, fixed so that the order of summation is
 
 
 def forward(y, weights, biases):
     """As plain_forward, for a channels_last map."""
     batch, channels, height, width = y.shape
-    z = torch.empty(batch, height, width, 3 * channels, dtype=y.dtype, device=y.device)
-    bias = torch.cat(biases).float()
-    vector = _vector(channels)
-    grid = _grid(batch, channels, height, width, vector)
-    forward_kernel[grid](y, _pack(weights), bias, z, height, width, channels, vector, LANES, RUN)
-    return z.permute(0, 3, 1, 2)
+    z = _new_map(y, (batch, 3 * channels, height, width))
+    grid = _over_runs(y.shape)
+    forward_kernel[grid](y, _pack(weights), *biases, z, height, width, channels, vector(channels), LANES, RUN)
+    return z
 
 
 def backward(grad, y, weights):
     """As plain_backward, for channels_last maps."""
     batch, channels, height, width = y.shape
-    grad_y = torch.empty_like(y)
-    vector = _vector(channels)
-    grid = _grid(batch, channels, height, width, vector)
-    gradient_kernel[grid](grad, _pack(weights), grad_y, height, width, channels, vector, LANES, RUN)
+    padded = _new_map(y, (batch, channels, height + 2 * REACH, width + 2 * REACH))
+    grid = _over_runs(padded.shape)
+    gradient_kernel[grid](grad, _pack(weights), padded, height, width, channels, vector(channels), LANES, RUN)
 
     block = min(32, triton.next_power_of_2(channels))
     columns = 512 // block
@@ -42,43 +41,56 @@ def backward(grad, y, weights):
     items = batch * 3 * triton.cdiv(height, 3 * RUN) * triton.cdiv(width, columns)
     grid = (7, SUMS, triton.cdiv(channels, block))
     weights_kernel[grid](grad, y, sums, height, width, items, channels, block, columns, RUN, SUMS)
-    *taps, biases = sums.sum(0).split((49, 25, 9, 3))
-    return grad_y, [t.t().view(w.shape) for t, w in zip(taps, weights, strict=True)], list(biases)
+    grad_weights = [weight.new_empty(weight.shape) for weight in weights]
+    grad_biases = [weight.new_empty(channels) for weight in weights]
+    grid = (TAPS + 3, triton.cdiv(channels, block))
+    sum_kernel[grid](sums, *grad_weights, *grad_biases, channels, block, triton.next_power_of_2(SUMS), SUMS)
+    return fold_reflection(padded, REACH), grad_weights, grad_biases
 
 
 def _pack(weights):
     """The taps of the three kernels, 83 x C float32: 49, 25, 9 rows, a tap's channels together."""
-    return torch.cat([w.flatten(1) for w in weights], dim=1).t().float().contiguous()
+    channels = len(weights[0])
+    packed = torch.empty(TAPS, channels, dtype=torch.float32, device=weights[0].device)
+    block = min(32, triton.next_power_of_2(channels))
+    pack_kernel[TAPS, triton.cdiv(channels, block)](*weights, packed, channels, block)
+    return packed
 
 
-def _vector(channels):
-    """The greatest power of two up to VECTOR that divides the channels."""
-    return min(channels & -channels, VECTOR)
+def _new_map(like, shape):
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
-def _grid(batch, channels, height, width, vector):
-    lanes = width * channels // vector
-    return triton.cdiv(lanes, LANES), 3 * triton.cdiv(height, 3 * RUN), batch
-
-
-@triton.jit
-def _reflect(index, side):
-    """Reflection without repeated edge, then clamped: rows that only masked outputs read may lie far outside."""
-    index = tl.abs(index)
-    index = tl.minimum(index, 2 * (side - 1) - index)
-    return tl.maximum(index, 0)
+def _over_runs(shape):
+    """A grid of blocks of a row's lanes, groups of RUN rows, images."""
+    batch, channels, height, width = shape
+    return triton.cdiv(width * channels // vector(channels), LANES), 3 * triton.cdiv(height, 3 * RUN), batch
 
 
 @triton.jit
-def _replace(values, position: tl.constexpr, value):
+def replace(values, position: tl.constexpr, value):
     return values[:position] + (value,) + values[position + 1 :]
 
 
 @triton.jit
+def pack_kernel(weight7, weight5, weight3, packed, C: tl.constexpr, BLOCK: tl.constexpr):
+    """Grid: taps, blocks of channels."""
+    tap = tl.program_id(0)
+    channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = channel < C
+    value = tl.load(weight7 + channel * 49 + tap, mask=inside & (tap < 49), other=0.0)
+    value += tl.load(weight5 + channel * 25 + tap - 49, mask=inside & (tap >= 49) & (tap < 74), other=0.0)
+    value += tl.load(weight3 + channel * 9 + tap - 74, mask=inside & (tap >= 74), other=0.0)
+    tl.store(packed + tap * C + channel, value.to(tl.float32), mask=inside)
+
+
+@triton.jit(do_not_specialize=["height", "width"])
 def forward_kernel(
     y,
     weights,
-    bias,
+    bias7,
+    bias5,
+    bias3,
     z,
     height,
     width,
@@ -87,52 +99,52 @@ def forward_kernel(
     LANES: tl.constexpr,
     RUN: tl.constexpr,
 ):
-    """Grid: lanes of a row, groups of RUN rows, images."""
-    lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
-    column = lane // (C // VECTOR)
-    channel = (lane % (C // VECTOR) * VECTOR)[:, None] + tl.arange(0, VECTOR)[None, :]
+    """Grid: `_over_runs` of the map."""
+    column, channel = place(tl.program_id(0), C, VECTOR, LANES)
     inside = (column < width)[:, None] & (channel < C)
-    group = tl.program_id(1)
+    group, image = tl.program_id(1), tl.program_id(2).to(tl.int64)
     top = group // 3 * 3 * RUN + group % 3
-    y += tl.program_id(2).to(tl.int64) * height * width * C
-    z += tl.program_id(2).to(tl.int64) * height * width * (3 * C)
 
     zero = tl.zeros((LANES, VECTOR), tl.float32)
-    sum7 = (zero + tl.load(bias + channel),) * RUN
-    sum5 = (zero + tl.load(bias + C + channel),) * RUN
-    sum3 = (zero + tl.load(bias + 2 * C + channel),) * RUN
-    for j in tl.static_range(7):
-        source = _reflect(column + 3 * (j - 3), width)[:, None] * C + channel
+    sum7 = (zero + tl.load(bias7 + channel),) * RUN
+    sum5 = (zero + tl.load(bias5 + channel),) * RUN
+    sum3 = (zero + tl.load(bias3 + channel),) * RUN
+    for j in range(7):
+        source = reflect(column + 3 * (j - 3), width)[:, None] * C + channel
         values = ()
         for k in tl.static_range(RUN + 6):
-            row = _reflect(top + 3 * (k - 3), height)
+            row = image * height + reflect(top + 3 * (k - 3), height)
             values = values + (tl.load(y + row * width * C + source),)
         for i in tl.static_range(7):
             weight = tl.load(weights + (i * 7 + j) * C + channel)
             for r in tl.static_range(RUN):
-                sum7 = _replace(sum7, r, sum7[r] + values[i + r].to(tl.float32) * weight)
-            if i >= 1 and i <= 5 and j >= 1 and j <= 5:
-                weight = tl.load(weights + (49 + (i - 1) * 5 + j - 1) * C + channel)
+                sum7 = replace(sum7, r, sum7[r] + values[i + r].to(tl.float32) * weight)
+        if (j >= 1) & (j <= 5):
+            for i in tl.static_range(5):
+                weight = tl.load(weights + (49 + i * 5 + j - 1) * C + channel)
                 for r in tl.static_range(RUN):
-                    sum5 = _replace(sum5, r, sum5[r] + values[i + r].to(tl.float32) * weight)
-            if i >= 2 and i <= 4 and j >= 2 and j <= 4:
-                weight = tl.load(weights + (74 + (i - 2) * 3 + j - 2) * C + channel)
+                    sum5 = replace(sum5, r, sum5[r] + values[1 + i + r].to(tl.float32) * weight)
+        if (j >= 2) & (j <= 4):
+            for i in tl.static_range(3):
+                weight = tl.load(weights + (74 + i * 3 + j - 2) * C + channel)
                 for r in tl.static_range(RUN):
-                    sum3 = _replace(sum3, r, sum3[r] + values[i + r].to(tl.float32) * weight)
+                    sum3 = replace(sum3, r, sum3[r] + values[2 + i + r].to(tl.float32) * weight)
 
+    target = column[:, None] * (3 * C) + channel
     for r in tl.static_range(RUN):
         row = top + 3 * r
-        target = z + (row * width + column)[:, None] * (3 * C) + channel
-        tl.store(target, sum7[r].to(z.dtype.element_ty), mask=inside & (row < height))
-        tl.store(target + C, sum5[r].to(z.dtype.element_ty), mask=inside & (row < height))
-        tl.store(target + 2 * C, sum3[r].to(z.dtype.element_ty), mask=inside & (row < height))
+        z_row = z + (image * height + row) * width * (3 * C)
+        mask = inside & (row < height)
+        tl.store(z_row + target, sum7[r].to(z.dtype.element_ty), mask=mask)
+        tl.store(z_row + target + C, sum5[r].to(z.dtype.element_ty), mask=mask)
+        tl.store(z_row + target + 2 * C, sum3[r].to(z.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["height", "width"])
 def gradient_kernel(
     grad,
     weights,
-    grad_y,
+    padded,
     height,
     width,
     C: tl.constexpr,
@@ -140,64 +152,40 @@ def gradient_kernel(
     LANES: tl.constexpr,
     RUN: tl.constexpr,
 ):
-    """The gradient of y. A pixel has up to nine images: itself, and those mirrored at the edges, along rows (m) and
-    columns (n); 0: itself, 1: mirrored at the first edge, 2: at the last. Most programs meet the first only."""
-    lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
-    column = lane // (C // VECTOR)
-    channel = (lane % (C // VECTOR) * VECTOR)[:, None] + tl.arange(0, VECTOR)[None, :]
-    inside = (column < width)[:, None] & (channel < C)
-    group = tl.program_id(1)
+    """The gradient of the padded map: the correlation of the zero-filled gradients with the flipped kernels.
+
+    Grid: `_over_runs` of the padded map.
+    """
+    column, channel = place(tl.program_id(0), C, VECTOR, LANES)
+    inside = (column < width + 18)[:, None] & (channel < C)
+    group, image = tl.program_id(1), tl.program_id(2).to(tl.int64)
     top = group // 3 * 3 * RUN + group % 3
-    grad += tl.program_id(2).to(tl.int64) * height * width * (3 * C)
-    grad_y += tl.program_id(2).to(tl.int64) * height * width * C
-    left = tl.program_id(0) * LANES // (C // VECTOR)
-    right = (tl.program_id(0) * LANES + LANES - 1) // (C // VECTOR)
 
     total = (tl.zeros((LANES, VECTOR), tl.float32),) * RUN
-    for image in range(9):
-        m, n = image // 3, image % 3
-        near_row = (m == 0) | ((m == 1) & (top <= 9)) | ((m == 2) & (top + 3 * RUN - 3 >= height - 10))
-        near_column = (n == 0) | ((n == 1) & (left <= 9)) | ((n == 2) & (right >= width - 10))
-        if near_row & near_column:
-            row_sign = tl.where(m == 0, 1, -1)
-            row_start = tl.where(m == 2, 2 * (height - 1), 0)
-            column_sign = tl.where(n == 0, 1, -1)
-            column_start = tl.where(n == 2, 2 * (width - 1), 0)
-            part = (tl.zeros((LANES, VECTOR), tl.float32),) * RUN
-            for kernel in tl.static_range(3):
-                SIDE: tl.constexpr = 7 - 2 * kernel
-                HALF: tl.constexpr = 3 - kernel
-                FIRST: tl.constexpr = 0 if kernel == 0 else (49 if kernel == 1 else 74)
-                for b in tl.static_range(SIDE):
-                    source = column_start + column_sign * (column + 3 * (b - HALF))
-                    valid = ((source >= 0) & (source < width))[:, None] & inside
-                    source = source[:, None] * (3 * C) + kernel * C + channel
-                    j = HALF + column_sign * (HALF - b)
-                    values = ()
-                    for k in tl.static_range(RUN + SIDE - 1):
-                        row = row_start + row_sign * (top + 3 * (k - HALF))
-                        mask = valid & (row >= 0) & (row < height)
-                        value = tl.load(grad + row * width * (3 * C) + source, mask=mask, other=0.0)
-                        values = values + (value,)
-                    for a in tl.static_range(SIDE):
-                        i = HALF + row_sign * (HALF - a)
-                        weight = tl.load(weights + (FIRST + i * SIDE + j) * C + channel)
-                        for r in tl.static_range(RUN):
-                            part = _replace(part, r, part[r] + values[a + r].to(tl.float32) * weight)
-            # pixels on an edge are their own mirror image, counted once
-            own_column = ((n != 1) | (column > 0)) & ((n != 2) | (column < width - 1))
-            for r in tl.static_range(RUN):
-                row = top + 3 * r
-                own = own_column & ((m != 1) | (row > 0)) & ((m != 2) | (row < height - 1))
-                total = _replace(total, r, total[r] + tl.where(own[:, None], part[r], 0.0))
+    for kernel in tl.static_range(3):  # of side 7, 5, 3
+        for b in range(7 - 2 * kernel):
+            source = column - 9 + 3 * (b - 3 + kernel)
+            valid = inside & ((source >= 0) & (source < width))[:, None]
+            source = source[:, None] * (3 * C) + kernel * C + channel
+            values = ()
+            for k in tl.static_range(RUN + 6 - 2 * kernel):
+                row = top - 9 + 3 * (k - 3 + kernel)
+                mask = valid & (row >= 0) & (row < height)
+                value = tl.load(grad + (image * height + row) * width * (3 * C) + source, mask=mask, other=0.0)
+                values = values + (value,)
+            for a in tl.static_range(7 - 2 * kernel):
+                last = 48 + 25 * (kernel > 0) + 9 * (kernel > 1)  # row of the kernel's last tap
+                weight = tl.load(weights + (last - a * (7 - 2 * kernel) - b) * C + channel)
+                for r in tl.static_range(RUN):
+                    total = replace(total, r, total[r] + values[a + r].to(tl.float32) * weight)
 
     for r in tl.static_range(RUN):
         row = top + 3 * r
-        target = grad_y + (row * width + column)[:, None] * C + channel
-        tl.store(target, total[r].to(grad_y.dtype.element_ty), mask=inside & (row < height))
+        target = padded + (image * (height + 18) + row) * (width + 18) * C + column[:, None] * C + channel
+        tl.store(target, total[r].to(padded.dtype.element_ty), mask=inside & (row < height + 18))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["height", "width", "items"])
 def weights_kernel(
     grad,
     y,
@@ -228,30 +216,30 @@ def weights_kernel(
         top = group // 3 * 3 * RUN + group % 3
         start = (item // blocks // groups).to(tl.int64) * height
         inside = (column < width)[:, None] & (channel < C)
-        source = _reflect(column + 3 * (j - 3), width)[:, None] * C + channel
+        source = reflect(column + 3 * (j - 3), width)[:, None] * C + channel
         grad7, grad5, grad3 = (), (), ()
         for r in tl.static_range(RUN):
             row = top + 3 * r
-            target = grad + ((start + row) * width + column)[:, None] * (3 * C) + channel
+            target = grad + (start + row) * width * (3 * C) + column[:, None] * (3 * C) + channel
             mask = inside & (row < height)
             inner = mask & (j >= 1) & (j <= 5)
             innermost = mask & (j >= 2) & (j <= 4)
             grad7 = grad7 + (tl.load(target, mask=mask, other=0.0),)
             grad5 = grad5 + (tl.load(target + C, mask=inner, other=0.0),)
             grad3 = grad3 + (tl.load(target + 2 * C, mask=innermost, other=0.0),)
-            bias = _replace(bias, 0, bias[0] + grad7[r].to(tl.float32))
-            bias = _replace(bias, 1, bias[1] + grad5[r].to(tl.float32))
-            bias = _replace(bias, 2, bias[2] + grad3[r].to(tl.float32))
+            bias = replace(bias, 0, bias[0] + grad7[r].to(tl.float32))
+            bias = replace(bias, 1, bias[1] + grad5[r].to(tl.float32))
+            bias = replace(bias, 2, bias[2] + grad3[r].to(tl.float32))
         for k in tl.static_range(RUN + 6):
-            row = _reflect(top + 3 * (k - 3), height)
-            value = tl.load(y + (start + row) * width * C + source, mask=inside, other=0.0).to(tl.float32)
+            row = start + reflect(top + 3 * (k - 3), height)
+            value = tl.load(y + row * width * C + source, mask=inside, other=0.0).to(tl.float32)
             for r in tl.static_range(RUN):
                 if k - r >= 0 and k - r <= 6:
-                    sum7 = _replace(sum7, k - r, sum7[k - r] + value * grad7[r].to(tl.float32))
+                    sum7 = replace(sum7, k - r, sum7[k - r] + value * grad7[r].to(tl.float32))
                 if k - r >= 1 and k - r <= 5:
-                    sum5 = _replace(sum5, k - r - 1, sum5[k - r - 1] + value * grad5[r].to(tl.float32))
+                    sum5 = replace(sum5, k - r - 1, sum5[k - r - 1] + value * grad5[r].to(tl.float32))
                 if k - r >= 2 and k - r <= 4:
-                    sum3 = _replace(sum3, k - r - 2, sum3[k - r - 2] + value * grad3[r].to(tl.float32))
+                    sum3 = replace(sum3, k - r - 2, sum3[k - r - 2] + value * grad3[r].to(tl.float32))
         item += SUMS
 
     channel = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)
@@ -264,3 +252,35 @@ def weights_kernel(
         tl.store(sums + (74 + i * 3 + j - 2) * C, tl.sum(sum3[i], 0), mask=(channel < C) & (j >= 2) & (j <= 4))
     for i in tl.static_range(3):
         tl.store(sums + (83 + i) * C, tl.sum(bias[i], 0), mask=(channel < C) & (j == 3))
+
+
+@triton.jit
+def sum_kernel(
+    sums,
+    weight7,
+    weight5,
+    weight3,
+    bias7,
+    bias5,
+    bias3,
+    C: tl.constexpr,
+    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+    SUMS: tl.constexpr,
+):
+    """The SUMS sums of every tap added in fixed order, and the results put where they belong.
+
+    Grid: taps and biases, blocks of channels.
+    """
+    tap = tl.program_id(0)
+    channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = channel < C
+    row = tl.arange(0, ROWS)[:, None]
+    parts = tl.load(sums + (row * 86 + tap) * C + channel[None, :], mask=(row < SUMS) & inside[None, :], other=0.0)
+    value = tl.sum(parts, 0).to(weight7.dtype.element_ty)
+    tl.store(weight7 + channel * 49 + tap, value, mask=inside & (tap < 49))
+    tl.store(weight5 + channel * 25 + tap - 49, value, mask=inside & (tap >= 49) & (tap < 74))
+    tl.store(weight3 + channel * 9 + tap - 74, value, mask=inside & (tap >= 74) & (tap < 83))
+    tl.store(bias7 + channel, value, mask=inside & (tap == 83))
+    tl.store(bias5 + channel, value, mask=inside & (tap == 84))
+    tl.store(bias3 + channel, value, mask=inside & (tap == 85))

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..mixdehazenet import MixStructureBlock
-from .depthwise import depthwise, reflect_pad
+from .depthwise import depthwise
+from .padding import reflect_pad
 
 
 def training_form(network, recompute=False):
