@@ -264,7 +264,7 @@ CLIP = {
     "a bomb": "cannot be read as weights",
     "a list": "holds no state dict",
     "nothing in it": "holds no state dict",
-    "a state dict of something else": "is not of text.encoder",
+    "a state dict of something else": "cannot be read as weights of text.encoder",
 }
 
 

@@ -1,9 +1,11 @@
-"""Zero-shot labels by CLIP: encoders and their weights, probabilities, CALIP's refinement.
+"""Zero-shot labels by CLIP: encoders and their weights, class probabilities, CALIP's refinement.
 
-May import torch and, inside functions, open_clip. Start reading at zero_shot.py.
+May import torch, models.build and, inside functions, open_clip (it brings timm and torchvision along).
+Start reading at zero_shot.py.
 """
 
+from .encoder import build_encoder, load_encoder
 from .weights import identify
-from .zero_shot import ZeroShot, build_encoder, load_encoder
+from .zero_shot import ZeroShot
 
 __all__ = ["ZeroShot", "build_encoder", "identify", "load_encoder"]

@@ -1,13 +1,13 @@
-"""Image features of places, in the space of the text features: what CALIP's attention looks at."""
+"""Patch features projected into CLIP's joint space: what CALIP's attention looks at."""
 
 import torch
 from torch.nn import functional as F
 
 
-def local_features(visual):
-    """A function from a batch to its global features, B x D, and its local ones, B x HW x D; neither normalised.
+def patch_features(visual):
+    """A function from a batch to its global features, B x D, and patch features, B x HW x D; neither normalised.
 
-    visual: the image side of an open_clip model. Raises ValueError for one that pools its places away.
+    visual: the image side of an open_clip model. Raises ValueError for one that pools its patches away.
     """
     from open_clip.modified_resnet import ModifiedResNet
     from open_clip.timm_model import TimmModel
@@ -19,7 +19,7 @@ def local_features(visual):
         return lambda batch: resnet_features(visual, batch)
     if isinstance(visual, TimmModel) and not hasattr(visual.head, "pool"):
         return lambda batch: timm_features(visual, batch)
-    raise ValueError("text.zero_shot=calip: this text.encoder gives no features of places, use text.zero_shot=clip")
+    raise ValueError("text.zero_shot=calip: this text.encoder gives no patch features, use text.zero_shot=clip")
 
 
 def vit_features(visual, batch):
@@ -29,7 +29,7 @@ def vit_features(visual, batch):
 
 
 def resnet_features(visual, batch):
-    """The attention pool's answer to the mean of the map, and its answers to the map's places."""
+    """The attention pool's outputs for the mean of the map and for each of its patches."""
     found = visual.forward_intermediates(batch, indices=1, intermediates_only=True)["image_intermediates"][-1]
     pool = visual.attnpool
     tokens = found.flatten(2).transpose(1, 2)  # B x HW x C
@@ -43,15 +43,15 @@ def resnet_features(visual, batch):
 
 
 def timm_features(visual, batch):
-    """The pooled and projected map, and each of its places pooled (as if the image were that place) and projected."""
+    """The map pooled and projected, and each patch pooled (as if it were the whole image) and projected."""
     trunk = visual.trunk
     found = trunk.forward_features(batch)
     if found.ndim == 3:  # tokens: B x (prefix + HW) x C
         prefix = trunk.num_prefix_tokens
-        places = found[:, prefix:].flatten(0, 1)[:, None].expand(-1, 1 + prefix, -1)
+        patches = found[:, prefix:].flatten(0, 1)[:, None].expand(-1, 1 + prefix, -1)
     elif getattr(trunk, "output_fmt", "NCHW") == "NHWC":
-        places = found.flatten(0, 2)[:, None, None]
+        patches = found.flatten(0, 2)[:, None, None]
     else:
-        places = found.movedim(1, 3).flatten(0, 2)[:, :, None, None]
-    whole, local = (visual.head(trunk.forward_head(features)) for features in (found, places))
+        patches = found.movedim(1, 3).flatten(0, 2)[:, :, None, None]
+    whole, local = (visual.head(trunk.forward_head(features)) for features in (found, patches))
     return whole, local.unflatten(0, (len(batch), -1))

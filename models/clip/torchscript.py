@@ -6,12 +6,6 @@ from collections import OrderedDict
 
 import torch
 
-DTYPES = {
-    **{"FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16},
-    **{"DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32},
-    **{"ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool},
-}
-
 
 def is_torchscript(path):
     if not zipfile.is_zipfile(path):
@@ -37,14 +31,14 @@ def tensors(module, prefix=""):
 
 
 class Module:
-    """Stands for any scripted module; its code is not looked at."""
+    """Stands for any scripted module; its code is left unread."""
 
     def __setstate__(self, state):
         self.state = state if isinstance(state, dict) else {}
 
 
 class Reader(pickle.Unpickler):
-    """Makes tensors, plain containers and `Module`s; any other name in the pickle is refused."""
+    """Makes tensors, plain containers and `Module`s; refuses any other name in the pickle."""
 
     def __init__(self, file, archive, root):
         super().__init__(file)
@@ -53,23 +47,21 @@ class Reader(pickle.Unpickler):
     def find_class(self, module, name):
         if module.startswith("__torch__"):
             return Module
-        if module == "torch" and name in DTYPES:
-            return DTYPES[name]
-        known = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): rebuild,
-            **{("torch.jit._pickle", f"build_{kind}list"): list for kind in ("int", "double", "bool", "tensor")},
-        }
-        if (module, name) not in known:
+        if module == "torch" and name.endswith("Storage"):
+            return getattr(torch, name).dtype
+        if module == "torch.jit._pickle" and name.startswith("build_") and name.endswith("list"):
+            return list
+        known = {"_rebuild_tensor_v2": rebuild, "OrderedDict": OrderedDict}
+        if module not in ("torch._utils", "collections") or name not in known:
             raise pickle.UnpicklingError(f"it holds {module}.{name}")
-        return known[module, name]
+        return known[name]
 
     def persistent_load(self, key):
         _, dtype, name, _, num = key
-        size = num * dtype.itemsize
-        if self.archive.getinfo(f"{self.root}data/{name}").file_size != size:
+        data = self.archive.read(f"{self.root}data/{name}")
+        if len(data) != num * dtype.itemsize:
             raise pickle.UnpicklingError(f"storage {name} has not the size it should have")
-        return torch.frombuffer(bytearray(self.archive.read(f"{self.root}data/{name}")), dtype=dtype)
+        return torch.frombuffer(bytearray(data), dtype=dtype)
 
 
 def rebuild(storage, offset, size, stride, *rest):

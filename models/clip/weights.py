@@ -1,4 +1,4 @@
-"""Weights of CLIP encoders: by tag from the hub, or from a local file or folder; nothing in a file can run code."""
+"""Weights of CLIP encoders: by tag from the hub, or from a local file or folder; no file can run code."""
 
 import hashlib
 import json
@@ -10,13 +10,12 @@ import zipfile
 from functools import lru_cache
 from pathlib import Path
 
-import torch
-
+from ..build import load_exactly
 from .torchscript import is_torchscript, read_torchscript
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
 PREFERRED = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
-OPENAI = {"input_resolution", "context_length", "vocab_size"}  # scalars that only OpenAI's own files hold
+NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # scalars in OpenAI's archives
 HUB_SECONDS = 6  # for the hub's first answer
 WAYS_OUT = (
     "give a local file or folder as text.weights, "
@@ -25,9 +24,9 @@ WAYS_OUT = (
 
 
 def local_file(weights):
-    """The file that `weights` names: itself, or the weights in a folder; None where it is no path but a tag.
+    """The file that `weights` names: itself, or the weights in a folder; None for a tag.
 
-    Raises ValueError for a path that leads nowhere.
+    Raises ValueError for a path that leads nowhere, and for a folder of several weights.
     """
     path = Path(weights).expanduser()
     if path.is_file():
@@ -45,7 +44,7 @@ def local_file(weights):
 
 
 def identify(weights):
-    """What tells weights apart: the tag, or "sha256:HEX" of the local file, or the path as given where it is absent."""
+    """Name weights by content: the tag, "sha256:HEX" of a local file, or the path as given where there is no file."""
     try:
         path = local_file(weights)
     except ValueError:
@@ -64,7 +63,7 @@ def sha256(path, size, modified):
 
 
 def find_tag(architecture, tag):
-    """open_clip's entry for a tag: where its weights are and how they see images. ValueError names what there is."""
+    """open_clip's entry for a tag: where its weights are, and their preprocessing. ValueError lists the known tags."""
     import open_clip
 
     entry = open_clip.get_pretrained_cfg(architecture, tag)
@@ -79,95 +78,97 @@ def find_tag(architecture, tag):
 
 
 def fetch(entry, tag):
-    """The local file of a tag's weights, downloaded from the hub if this machine does not have it yet.
+    """The local file of a tag's weights, downloaded by open_clip if this machine does not have it yet.
 
     Raises ValueError with the ways out when the hub does not answer within seconds.
     """
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+    from open_clip.pretrained import download_pretrained
 
-    repository, file = os.path.split(entry["hf_hub"])
-    files = [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
-    for file in files:
+    repository, name = os.path.split(entry["hf_hub"])
+    for file in [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]:
         cached = try_to_load_from_cache(repository, file)
         if isinstance(cached, str):
             return Path(cached)
     try:
-        return Path(hf_hub_download(repository, first_on_hub(repository, files)))
+        ask_hub()
+        return Path(download_pretrained(entry))
     except Exception as error:  # of the HTTP client, the hub's package or the disk: too many kinds to name
         raise ValueError(
             f"text.weights={tag} cannot be had from the hub ({first_line(error)}): connect, or {WAYS_OUT}"
         ) from None
 
 
-def first_on_hub(repository, files):
-    """The first of the files that the hub has. One question a file, no retries, and no longer than HUB_SECONDS."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import EntryNotFoundError
+def ask_hub():
+    """Raise where the hub does not answer within HUB_SECONDS: without a connection its own client retries for long."""
+    from huggingface_hub import constants, get_session
 
-    answers = []
+    problems = [TimeoutError(f"no answer in {HUB_SECONDS} s")]
 
     def ask():
-        for file in files:
-            try:
-                get_hf_file_metadata(hf_hub_url(repository, file), timeout=HUB_SECONDS)
-                answers.append(file)
-                return
-            except EntryNotFoundError as error:
-                problem = error
-            except Exception as error:
-                problem = error
-                break
-        answers.append(problem)
+        try:
+            get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
+            problems.clear()
+        except Exception as error:
+            problems[:] = [error]
 
-    asking = threading.Thread(target=ask, daemon=True)  # resolving a name can take longer than any timeout allows
+    asking = threading.Thread(target=ask, daemon=True)  # resolving a name can outlast the client's timeout
     asking.start()
     asking.join(HUB_SECONDS)
-    answer = answers[0] if answers else TimeoutError(f"no answer in {HUB_SECONDS} s")
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    for problem in problems:
+        raise problem
 
 
-def read_state(path):
-    """{name: tensor} of a .safetensors file, a state dict, a training checkpoint of open_clip or a TorchScript archive.
+def load_weights(encoder, path, architecture):
+    """Load a .safetensors file, a state dict, a training checkpoint of open_clip or a TorchScript archive.
 
-    Raises ValueError naming the file when it holds anything else.
+    Raises ValueError naming the file when it is broken, unsafe or of another architecture.
     """
-    try:
-        refuse_bomb(path)
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+    from open_clip import load_checkpoint
 
-            state = load_file(path)
-        elif is_torchscript(path):
-            state = {name: value for name, value in read_torchscript(path).items() if not name.endswith("attn_mask")}
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pickles that are then refused
-                state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, about storage types and pickles that it then refuses
+            refuse_bomb(path)
+            if is_torchscript(path):  # torch would run it
+                state = read_torchscript(path)
+                dropped = [name for name in state if name in NO_WEIGHTS or name.endswith("attn_mask")]
+                load_exactly(encoder, {name: value for name, value in state.items() if name not in dropped})
+            else:
+                refuse_resizing(encoder, path)
+                load_checkpoint(encoder, str(path))
     except Exception as error:  # a broken file fails in many ways: header, zip, pickle, unicode and type errors
-        unsafe = isinstance(error, pickle.UnpicklingError)  # torch's message then recommends to load it all the same
-        reason = "it is broken or holds more than tensors" if unsafe else first_line(error)
-        raise ValueError(f"text.weights={path} cannot be read as weights: {reason}") from None
-    state = state.get("state_dict", state) if isinstance(state, dict) else None
-    if not isinstance(state, dict) or not state or not all(torch.is_tensor(value) for value in state.values()):
-        raise ValueError(f"text.weights={path} holds no state dict of tensors")
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
+        reason = first_line(error)
+        if isinstance(error, pickle.UnpicklingError):  # torch's message recommends to load it all the same
+            reason = "it is broken or holds more than tensors"
+        elif isinstance(error, (AttributeError, StopIteration)):
+            reason = "it holds no state dict"
+        raise ValueError(
+            f"text.weights={path} cannot be read as weights of text.encoder={architecture}: {reason}"
+        ) from None
 
 
 def refuse_bomb(path):
-    """ValueError for an archive that unpacks to far more than its size: weights are stored without compression."""
+    """Raise ValueError for an archive that unpacks to far more than its size: weights are stored uncompressed."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > 2 * path.stat().st_size + 2**20:
                 raise ValueError("it unpacks to far more than its size")
 
 
+def refuse_resizing(encoder, path):
+    """Raise ValueError for positions of another image or text size, which open_clip would resize silently."""
+    from open_clip.factory import load_state_dict
+
+    state, own = load_state_dict(str(path)), encoder.state_dict()
+    for name in own.keys() & state.keys():
+        if name.endswith("positional_embedding") and own[name].shape != state[name].shape:
+            raise ValueError(f"{name} is {tuple(state[name].shape)}, not {tuple(own[name].shape)}")
+
+
 def sidecar(path):
-    """The open_clip_config.json beside a weights file, as a dict; empty where there is none."""
+    """The open_clip_config.json beside a weights file, as a dict; empty where there is no such file."""
     path = path.with_name("open_clip_config.json")
     try:
         config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -176,14 +177,14 @@ def sidecar(path):
     return config if isinstance(config, dict) else {}
 
 
-def trained_with_quick_gelu(path, state):
+def trained_with_quick_gelu(path):
     """Whether a local file's weights were trained with QuickGELU; None where nothing in or beside the file tells.
 
-    OpenAI's own files were; a name or open_clip_config.json may say it; open_clip knows the SHA-256 of some files.
+    OpenAI's TorchScript archives were. A name or open_clip_config.json may tell; open_clip knows the SHA-256 of some.
     """
     import open_clip
 
-    if OPENAI <= set(state) or "quickgelu" in path.stem.lower():
+    if is_torchscript(path) or "quickgelu" in path.stem.lower():
         return True
     model = sidecar(path).get("model_cfg")
     if isinstance(model, dict):
@@ -191,11 +192,14 @@ def trained_with_quick_gelu(path, state):
     digest = identify(path).removeprefix("sha256:")
     for architecture, tag in open_clip.list_pretrained():
         entry = open_clip.get_pretrained_cfg(architecture, tag)
-        published = Path(entry.get("url", "")).stem.rsplit("-", 1)[-1], Path(entry.get("url", "")).parent.name
-        if any(len(known) >= 8 and digest.startswith(known) for known in published):
+        url = Path(entry.get("url", ""))  # .../SHA256/ViT-B-32.pt, or the first 8 digits: .../vit_b_32-SHA256.pt
+        if any(len(known) >= 8 and digest.startswith(known) for known in (url.parent.name, url.stem[-8:])):
             return bool(entry.get("quick_gelu", False))
     return None
 
 
 def first_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(":. ")[:200]
+    """The first line of an error that tells the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    of_torch = lines[0].startswith("Error(s) in loading state_dict") and len(lines) > 1  # a heading
+    return lines[of_torch].rstrip(":. ")[:200]
