@@ -56,7 +56,7 @@ def main(argv=None):
 
     for split in splits(config.data):
         folder = Path(config.data.folder) / split
-        names = [path.name for path in list_images(folder, "hazy")]
+        names = list_images(folder, "hazy").all_names()
         if text.encoder == STAND_IN:
             domains = stand_in_domains(folder, text.classes, text.prompts)
             save_domains(folder, domains)

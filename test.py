@@ -87,7 +87,7 @@ def test(config, device):
     rows = evaluate(network, loader, device, progress=progress, keep=keep)
     seconds = time.perf_counter() - start
     for row in rows:
-        row |= {"name": pairs.names[row["index"]], "domain": labels[row["index"]]}
+        row |= {"name": pairs.hazy.name(row["index"]), "domain": labels[row["index"]]}
     if not distributed.is_main():
         return
 
@@ -103,7 +103,7 @@ def test(config, device):
     }
     write_results(folder, metrics, rows)
     examples = [row["index"] for row in pick_examples(rows).values()]
-    pictures = {pairs.names[i]: dehaze(network, samples[i], device) for i in examples}
+    pictures = {pairs.hazy.name(i): dehaze(network, samples[i], device) for i in examples}
     write_report(folder, metrics, rows, pictures)
     for note in metrics["notes"]:
         print(f"note: {note}")

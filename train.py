@@ -22,7 +22,7 @@ from tqdm import tqdm
 from datasets.augment import centre_crop
 from datasets.domains import STAND_IN, open_domains, prob_of
 from datasets.order import TrainingOrder, same_size_batches
-from datasets.pairs import EvaluationSamples, Pairs, Subset, TrainingSamples, hold_out
+from datasets.pairs import EvaluationSamples, Pairs, TrainingSamples, hold_out
 from models import (
     build_model,
     describe,
@@ -247,7 +247,7 @@ def open_pairs(config, world):
     if isinstance(data.val, str):
         return pairs, Pairs(data.folder, data.val, data.max_pixels), data.val_crop
     kept, held = hold_out(pairs.names, data.val, config.seed)
-    return Subset(pairs, kept), Subset(pairs, held), data.val_crop
+    return pairs.subset(kept), pairs.subset(held), data.val_crop
 
 
 def describe_val(config):

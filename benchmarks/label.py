@@ -97,9 +97,10 @@ def peak(args):
     """Label every image --peak times under different names; the peak memory of this process, MiB."""
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / "hazy").mkdir()
-        for path in list_images(Path(args.data), "hazy"):
+        images = list_images(Path(args.data), "hazy")
+        for i in range(len(images)):
             for number in range(args.peak):
-                (Path(scratch) / "hazy" / f"{number}_{path.name}").symlink_to(path.resolve())
+                (Path(scratch) / "hazy" / f"{number}_{images.name(i)}").symlink_to(images.path(i).resolve())
         args.data = scratch
         zero_shot, folder, names, stamps, config = prepare(args)
         encode(folder, names, stamps, zero_shot, Journal(scratch, {"classes": config.text.classes}), config)
@@ -111,7 +112,7 @@ def prepare(args):
     encoder = build_encoder(args.encoder, None).to(pick_device(args.device)).eval().requires_grad_(False)
     zero_shot = ZeroShot(encoder, config.text.classes, config.text.prompts)
     folder = Path(args.data)
-    names = [path.name for path in list_images(folder, "hazy")]
+    names = list_images(folder, "hazy").all_names()
     return zero_shot, folder, names, {name: stamp(folder / "hazy" / name) for name in names}, config
 
 

@@ -53,8 +53,12 @@ class Silence:
 SILENCE = Silence()
 
 
+def has_image_name(name):
+    return os.path.splitext(name)[1].lower() in ENDINGS and not name.startswith(".")
+
+
 def is_image(path):
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
+    return has_image_name(path.name) and path.is_file()
 
 
 def read_image(path):

@@ -1,15 +1,17 @@
 """Folders of image pairs, <root>/<split>/hazy/NAME and <root>/<split>/GT/NAME, checked when they are opened."""
 
+import copy
+import os
 import re
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from .augment import augment, centre_crop, thin
-from .images import image_size, is_image, read_image, to_tensor
+from .images import read_image, to_tensor
+from .listing import list_folder, sizes_of
 
 LAYOUT = "expected <root>/<split>/hazy/NAME and <root>/<split>/GT/NAME with the same names"
 
@@ -17,32 +19,44 @@ SOURCE = "set data.root, or get the set from the links at github.com/IDKiro/Deha
 
 
 class Pairs:
-    """The matched and checked pairs of one split, in the order of their names.
+    """The matched and checked pairs of one split, in the order of their hazy files' names.
 
-    names: list of str (the hazy file's). hazy, clear: lists of Path. sizes: list of (height, width).
+    hazy, clear: Listings of N images each. sizes: N x 2, (height, width).
     Raises ValueError naming what is missing or unequal, and how many.
     """
 
     def __init__(self, root, split, max_pixels=200_000_000):
         self.folder = Path(root) / split
         hazy, clear = (list_images(self.folder, side) for side in ("hazy", "GT"))
-        self.hazy, self.clear = match(self.folder, hazy, clear)
-        self.names = [path.name for path in self.hazy]
-        self.sizes = check_sizes(self.hazy, self.clear, max_pixels)
+        self.hazy, self.clear = hazy, clear.take(match(self.folder, hazy, clear))
+        self.sizes = sizes_of(self.hazy, max_pixels)
+        refuse_unequal(self, sizes_of(self.clear, max_pixels))
 
     def __len__(self):
-        return len(self.names)
+        return len(self.hazy)
+
+    @property
+    def names(self):
+        """The hazy files' names, made anew at every call."""
+        return self.hazy.all_names()
 
     def read(self, index):
         """The hazy and the clear image, H x W x 3 of one size.
 
         Raises ValueError when they cannot be read, or have not the size that was read from their headers.
         """
-        images = [read_image(path) for path in (self.hazy[index], self.clear[index])]
-        for image, path in zip(images, (self.hazy[index], self.clear[index]), strict=True):
+        paths = self.hazy.path(index), self.clear.path(index)
+        images = [read_image(path) for path in paths]
+        for image, path in zip(images, paths, strict=True):
             if image.shape[:2] != tuple(self.sizes[index]):
                 raise ValueError(f"{path} has not the size that its header says, or has changed: replace it")
         return images
+
+    def subset(self, indices):
+        """Some of the pairs."""
+        some = copy.copy(self)
+        some.hazy, some.clear, some.sizes = self.hazy.take(indices), self.clear.take(indices), self.sizes[indices]
+        return some
 
 
 class TrainingSamples(Dataset):
@@ -63,7 +77,7 @@ class TrainingSamples(Dataset):
             "hazy": thin(hazy, clear, rng, self.haze_strength) if self.haze_strength else hazy,
             "clear": clear,
             "prob": self.prob[index],
-            "name": self.pairs.names[index],
+            "name": self.pairs.hazy.name(index),
         }
 
 
@@ -76,8 +90,7 @@ class EvaluationSamples(Dataset):
     @property
     def sizes(self):
         """(height, width) of every sample."""
-        crop = self.crop or 2**31
-        return [(min(height, crop), min(width, crop)) for height, width in self.pairs.sizes]
+        return np.minimum(self.pairs.sizes, self.crop or 2**30).tolist()
 
     def __getitem__(self, index):
         """Returns hazy and clear (3 x H x W in [-1, 1]), prob (K) and index."""
@@ -92,15 +105,6 @@ class EvaluationSamples(Dataset):
         }
 
 
-class Subset(Pairs):
-    """Some pairs of a `Pairs`, by index."""
-
-    def __init__(self, pairs, indices):
-        self.folder = pairs.folder
-        for name in ("names", "hazy", "clear", "sizes"):
-            setattr(self, name, [getattr(pairs, name)[i] for i in indices])
-
-
 def list_images(folder, side):
     """The image files of <folder>/<side> by name; <folder> is a split of a data set."""
     path = folder / side
@@ -108,60 +112,48 @@ def list_images(folder, side):
         raise ValueError(f"data set folder {folder.parent} does not exist: {SOURCE}; {LAYOUT}")
     if not path.is_dir():
         raise ValueError(f"no folder {path}: {LAYOUT}")
-    found = sorted(entry for entry in path.iterdir() if is_image(entry))
-    if not found:
+    found = list_folder(path)
+    if not len(found):
         raise ValueError(f"no images in {path}: {LAYOUT}")
-    nameless = [entry for entry in found if entry.name.encode(errors="ignore").decode() != entry.name]
-    if nameless:
-        raise ValueError(f"{nameless[0]} has a name that is no valid text: rename it")
+    for name in found.names:
+        try:
+            name.decode()
+        except UnicodeDecodeError:
+            raise ValueError(f"{path / os.fsdecode(name)} has a name that is no valid text: rename it") from None
     return found
 
 
 def match(folder, hazy, clear):
-    """Pair files by name, or by stem where the endings differ and the stem is there once on each side."""
-    by_name = {path.name: path for path in clear}
-    stems_hazy, stems_clear = (Counter(path.stem for path in paths) for paths in (hazy, clear))
-    by_stem = {path.stem: path for path in clear if stems_hazy[path.stem] == stems_clear[path.stem] == 1}
-    partners = [by_name.get(path.name) or by_stem.get(path.stem) for path in hazy]
-    alone = [path.name for path, partner in zip(hazy, partners, strict=True) if partner is None]
+    """The index in `clear` of each hazy image's partner: that of its name, or of its stem where the endings differ and
+    the stem is there once on each side. Raises ValueError naming an image without one."""
+    if np.array_equal(hazy.names, clear.names):
+        return np.arange(len(hazy))
+    hazy_names, clear_names = ([os.path.splitext(name) for name in listing.all_names()] for listing in (hazy, clear))
+    by_name = {name: i for i, name in enumerate(clear_names)}
+    stems_hazy, stems_clear = (Counter(stem for stem, _ in names) for names in (hazy_names, clear_names))
+    by_stem = {stem: i for i, (stem, _) in enumerate(clear_names) if stems_hazy[stem] == stems_clear[stem] == 1}
+    partners = [by_name.get(name, by_stem.get(name[0])) for name in hazy_names]
+    alone = ["".join(name) for name, partner in zip(hazy_names, partners, strict=True) if partner is None]
     used = set(partners)
-    alone_clear = [path.name for path in clear if path not in used]
+    alone_clear = ["".join(name) for i, name in enumerate(clear_names) if i not in used]
     for names, side, other in ((alone, "hazy", "GT"), (alone_clear, "GT", "hazy")):
         if names:
             raise ValueError(
                 f"{folder / side}: {count(names)} without a partner in {other}, first {names[0]}: {LAYOUT}"
             )
-    return hazy, partners
+    return np.array(partners)
 
 
-def check_sizes(hazy, clear, max_pixels):
-    """(height, width) of every pair, read from the headers; ValueError for unreadable files and unequal sizes."""
-    with ThreadPoolExecutor(8) as pool:
-
-        def sizes(paths):
-            return list(pool.map(lambda path: try_size(path, max_pixels), paths))
-
-        sizes_hazy, sizes_clear = sizes(hazy), sizes(clear)
-    broken = [size for size in sizes_hazy + sizes_clear if isinstance(size, ValueError)]
-    if broken:
-        rest = f" ({len(broken)} such files)" if len(broken) > 1 else ""
-        raise ValueError(f"{broken[0]}{rest}: replace it, or remove the pair")
-    unequal = [i for i, size in enumerate(sizes_hazy) if size != sizes_clear[i]]
-    if unequal:
+def refuse_unequal(pairs, sizes_clear):
+    """Raise ValueError naming the first pair whose images differ in size, and how many do."""
+    unequal = np.flatnonzero((pairs.sizes != sizes_clear).any(1))
+    if len(unequal):
         i = unequal[0]
-        (h1, w1), (h2, w2) = sizes_hazy[i], sizes_clear[i]
+        (h1, w1), (h2, w2) = pairs.sizes[i], sizes_clear[i]
         raise ValueError(
-            f"{count(unequal)} of unequal size, first {hazy[i]} ({w1} x {h1}) and {clear[i]} ({w2} x {h2}): "
-            "crop or resize them to one size"
+            f"{count(unequal)} of unequal size, first {pairs.hazy.path(i)} ({w1} x {h1}) and {pairs.clear.path(i)} "
+            f"({w2} x {h2}): crop or resize them to one size"
         )
-    return sizes_hazy
-
-
-def try_size(path, max_pixels):
-    try:
-        return image_size(path, max_pixels)
-    except ValueError as error:
-        return error
 
 
 def count(names):

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from datasets import listing
 from datasets.augment import augment, centre_crop, thin
 from datasets.images import read_image, to_image, to_tensor, write_image
 from datasets.order import TrainingOrder, same_size_batches
@@ -27,8 +28,8 @@ def test_pairs_are_matched_by_name_and_by_stem(tmp_path):
     write_image(tmp_path / "train" / "GT" / "c.png", picture())
     pairs = Pairs(tmp_path, "train")
     assert pairs.names == ["a.png", "b.png", "c.bmp"]
-    assert [path.name for path in pairs.clear] == ["a.png", "b.png", "c.png"]
-    assert pairs.sizes == [(20, 30)] * 3
+    assert [pairs.clear.name(i) for i in range(3)] == ["a.png", "b.png", "c.png"]
+    assert pairs.sizes.tolist() == [[20, 30]] * 3
 
 
 def break_pairs(root, how):
@@ -170,5 +171,19 @@ def test_one_scene_cannot_be_split():
 def test_a_centre_crop_shortens_the_sizes(tmp_path):
     pairs = Pairs(make_pairs(tmp_path), "train")
     samples = EvaluationSamples(pairs, np.zeros((2, 1)), crop=24)
-    assert samples.sizes == [(20, 24)] * 2
+    assert samples.sizes == [[20, 24]] * 2
     assert samples[0]["hazy"].shape == (3, 20, 24)
+
+
+def test_a_large_set_is_opened_from_its_index_and_changed_files_are_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(listing, "INDEXED", 2)
+    make_pairs(tmp_path)
+    Pairs(tmp_path, "train")
+    read = []
+    monkeypatch.setattr(listing, "image_size", lambda path, limit: read.append(path.name) or (25, 30))
+    assert Pairs(tmp_path, "train").sizes.tolist() == [[20, 30]] * 2 and not read
+    make_pairs(tmp_path, ("b.png",), height=25)
+    (tmp_path / "train" / ".GT-sizes.npz").write_bytes(b"PK broken")
+    with pytest.raises(ValueError, match="1 image of unequal size"):  # of a.png, whose side in GT is read again, too
+        Pairs(tmp_path, "train")
+    assert read == ["b.png", "a.png", "b.png"]

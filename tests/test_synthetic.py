@@ -62,10 +62,10 @@ def test_an_interrupted_demo_is_finished_and_a_finished_one_left_alone(tmp_path,
     make_demo(tmp_path)
     pairs = Pairs(tmp_path, "train")
     assert list(read_labels(tmp_path / "train", ("indoor", "outdoor")).values()) == ["indoor", "outdoor", "indoor"]
-    before = pairs.hazy[0].read_bytes()
-    pairs.hazy[0].unlink()
+    before = pairs.hazy.path(0).read_bytes()
+    pairs.hazy.path(0).unlink()
     make_demo(tmp_path)
-    assert not pairs.hazy[0].exists()  # the table says that the split is whole
+    assert not pairs.hazy.path(0).exists()  # the table says that the split is whole
     (tmp_path / "train" / "domains.csv").unlink()
     make_demo(tmp_path)
-    assert pairs.hazy[0].read_bytes() == before
+    assert pairs.hazy.path(0).read_bytes() == before
