@@ -1,18 +1,17 @@
 """People's own photographs: read with all that must come back, written in the file format they came in.
 
 8 bits a channel go through Pillow, which keeps colour profiles and EXIF and refuses truncated files, but has no 16-bit
-RGB; 16 bits go through OpenCV, and into TIFF by hand, as OpenCV's TIFF has no colour profiles.
+RGB; 16 bits go through OpenCV, and into TIFF through tifffile, as OpenCV's TIFF has no colour profiles.
 """
 
 import io
-import struct
-import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
+import tifffile
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from .images import SILENCE, replace_file
 
@@ -200,23 +199,22 @@ def encode_16_bit(photo, array):
 
 
 def encode_16_bit_tiff(array, keep):
-    """A little-endian TIFF of one compressed strip: grey, RGB, either with alpha."""
-    height, width = array.shape[:2]
-    channels = array.shape[2] if array.ndim == 3 else 1
-    data = zlib.compress(array.astype("<u2").tobytes())
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags.tagtype[273] = 4  # 32 bits: Pillow adds the place of what lies behind the tags to it
-    tags[256], tags[257], tags[258] = width, height, (16,) * channels
-    tags[259], tags[262] = 8, 2 if channels > 2 else 1  # deflate; RGB or grey
-    tags[273], tags[277], tags[278], tags[279] = 0, channels, height, len(data)  # the strip
-    if "dpi" in keep:
-        tags[282], tags[283], tags[296] = *keep["dpi"], 2
-    if channels in (2, 4):
-        tags[338] = 2  # alpha that the colours are not multiplied by
-    if "icc_profile" in keep:
-        tags.tagtype[34675] = 7  # bytes
-        tags[34675] = keep["icc_profile"]
-    return struct.pack("<2sHI", b"II", 42, 8) + tags.tobytes(8) + data
+    """H x W grey, H x W x 3 RGB or H x W x 4 RGBA."""
+    file = io.BytesIO()
+    tifffile.imwrite(
+        file,
+        array,
+        photometric="RGB" if array.ndim == 3 else "MINISBLACK",
+        planarconfig="CONTIG",
+        extrasamples=["UNASSALPHA"] if array.shape[2:] == (4,) else None,  # the colours are not multiplied by alpha
+        compression="zlib",
+        iccprofile=keep.get("icc_profile"),
+        resolution=keep.get("dpi"),
+        resolutionunit="INCH" if "dpi" in keep else None,
+        metadata=None,
+        software=False,
+    )
+    return file.getvalue()
 
 
 def side_by_side(left, right):

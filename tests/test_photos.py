@@ -6,7 +6,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, TiffImagePlugin
+import tifffile
+from PIL import Image, ImageCms
 
 from datasets.photo_files import find_photos, plan
 from datasets.photos import Photo, read_photo, side_by_side, write_photo
@@ -101,18 +102,30 @@ def test_every_orientation_is_put_upright_once(tmp_path, name, orientation):
 
 @pytest.mark.parametrize("orientation", [3, 5, 6])
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
-def test_16_bits_are_put_upright_once(tmp_path, monkeypatch, format, orientation):
+def test_16_bits_are_put_upright_once(tmp_path, format, orientation):
     array = noise(20, 30, 3, dtype=np.uint16)
     exif = Image.Exif()
     exif[274] = orientation
-    with monkeypatch.context() as patch:  # have the TIFF written with that tag
-        plain = TiffImagePlugin.ImageFileDirectory_v2.tobytes
-        tags = TiffImagePlugin.ImageFileDirectory_v2
-        patch.setattr(tags, "tobytes", lambda self, at=0: self.__setitem__(274, orientation) or plain(self, at))
+    if format == "TIFF":
+        tifffile.imwrite(tmp_path / "a", array, photometric="RGB", extratags=[(274, "H", 1, orientation, True)])
+    else:
         write_photo(tmp_path / "a", Photo(array, format, keep={"exif": exif.tobytes()}))
     photo, again = rewrite(tmp_path / "a", tmp_path / "out")
     upright = {3: np.rot90(array, 2), 5: array.swapaxes(0, 1), 6: np.rot90(array, -1)}[orientation]
     assert np.array_equal(photo.pixels, upright) and np.array_equal(again.pixels, upright)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_16_bit_tiff_keeps_resolution_and_says_what_alpha_is(tmp_path, channels):
+    array = noise(3, 5, channels, dtype=np.uint16)  # 3 rows: not to be taken for 3 planes
+    photo = Photo(array[:, :, :3] if channels > 1 else array.repeat(3, 2), "TIFF", keep={"dpi": (300.0, 72.5)})
+    photo = replace(photo, grey=channels == 1, alpha=array[:, :, 3] if channels == 4 else None)
+    write_photo(tmp_path / "a.tif", photo)
+    with Image.open(tmp_path / "a.tif") as image:
+        assert image.info["dpi"] == (300, 72.5) and image.tag_v2.get(338) == ((2,) if channels == 4 else None)
+        assert image.size == (5, 3)
+    write_photo(tmp_path / "b.tif", replace(photo, keep={}))
+    assert read_photo(tmp_path / "b.tif", NO_LIMIT).keep == {}
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "16.png", "16.tif"])
