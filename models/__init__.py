@@ -1,7 +1,7 @@
 """Networks: torch in, torch out. Read mixdehazenet.py first, then fusion.py; fast/ and clip/ are rooms of their own."""
 
 from .build import build_model, describe, restore, start_from
-from .fast import export_program, forward_within, inference_form, training_form
+from .fast import export_program, forward_within, inference_form, kernels_report, training_form, use_plain
 from .published import is_published, load_published, needs_text
 
 __all__ = [
@@ -11,9 +11,11 @@ __all__ = [
     "forward_within",
     "inference_form",
     "is_published",
+    "kernels_report",
     "load_published",
     "needs_text",
     "restore",
     "start_from",
     "training_form",
+    "use_plain",
 ]

@@ -81,7 +81,7 @@ results = []
 for module, names in ((depthwise_triton, "forward backward"), (depthwise, "plain_forward plain_backward")):
     forward, backward = (getattr(module, name) for name in names.split())
     z = forward(y, weights, biases)
-    grad_y, grad_weights, grad_biases = backward(z, y, weights)
+    grad_y, grad_weights, grad_biases = backward(y, z, weights)
     results.append([z, grad_y, *grad_weights, *grad_biases])
 for fused, plain in zip(*results):
     assert (fused - plain).abs().max() <= 1e-5 * plain.abs().max()

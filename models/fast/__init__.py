@@ -8,5 +8,6 @@ from .exportable import export_program
 from .inference import inference_form
 from .strips import forward_within
 from .training import training_form
+from .trial import kernels_report, use_plain
 
-__all__ = ["export_program", "forward_within", "inference_form", "training_form"]
+__all__ = ["export_program", "forward_within", "inference_form", "kernels_report", "training_form", "use_plain"]

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .padding import plain_fold, plain_pad
-from .trial import triton_runs
+from .trial import Fused
 
 KERNELS = (7, 5, 3)
 DILATION = 3
@@ -35,17 +35,7 @@ def depthwise(y, weights, biases):
 
 @torch.library.custom_op("mixcldehaze::depthwise_forward", mutates_args=())
 def depthwise_forward(y: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
-    forward, _ = implementation(y)
-    return forward(y.contiguous(memory_format=torch.channels_last), weights, biases)
-
-
-def implementation(y):
-    """The forward and backward functions for a map: of the kernels where they can run."""
-    if not triton_runs(y):
-        return plain_forward, plain_backward
-    from . import depthwise_triton  # costs 50 MB, so only where it is used
-
-    return depthwise_triton.forward, depthwise_triton.backward
+    return FUSED_FORWARD(y.contiguous(memory_format=torch.channels_last), weights, biases)
 
 
 @depthwise_forward.register_fake
@@ -55,15 +45,13 @@ def _(y, weights, biases):
 
 
 @torch.library.custom_op("mixcldehaze::depthwise_backward", mutates_args=())
-def depthwise_backward(grad: Tensor, y: Tensor, weights: list[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+def depthwise_backward(y: Tensor, grad: Tensor, weights: list[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Gradients of y, of the weights and of the biases."""
-    _, backward = implementation(y)
-    grad, y = (x.contiguous(memory_format=torch.channels_last) for x in (grad, y))
-    return backward(grad, y, weights)
+    return FUSED_BACKWARD(*(x.contiguous(memory_format=torch.channels_last) for x in (y, grad)), weights)
 
 
 @depthwise_backward.register_fake
-def _(grad, y, weights):
+def _(y, grad, weights):
     grad_y = torch.empty_like(y, memory_format=torch.channels_last)
     return grad_y, [w.new_empty(w.shape) for w in weights], [w.new_empty(w.shape[0]) for w in weights]
 
@@ -75,7 +63,7 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, grad):
     y, *weights = ctx.saved_tensors
-    return depthwise_backward(grad, y, weights)
+    return depthwise_backward(y, grad, weights)
 
 
 depthwise_forward.register_autograd(_backward, setup_context=_setup_context)
@@ -95,7 +83,7 @@ def plain_forward(y, weights, biases):
     return torch.cat(outputs, dim=1).contiguous(memory_format=torch.channels_last)
 
 
-def plain_backward(grad, y, weights):
+def plain_backward(y, grad, weights):
     """The map's gradient is a forward convolution with flipped kernels, folded back along the reflection.
 
     For the weights, every third row and column makes nine small maps on which the kernels are dense, and kernels are
@@ -137,3 +125,21 @@ def _phases(x):
     x = F.pad(x, (0, -x.shape[3] % DILATION, 0, -x.shape[2] % DILATION))
     x = x.unflatten(2, (-1, DILATION)).unflatten(4, (-1, DILATION))
     return x.permute(3, 5, 0, 2, 4, 1).flatten(0, 2).contiguous().permute(0, 3, 1, 2)  # channels_last
+
+
+# ---- fused, where Triton's kernels have shown that they work ----
+
+
+def example(random, channels):
+    """Arguments of the forward operation for a trial."""
+    weights = [random(channels, 1, side, side, weight=True) for side in KERNELS]
+    return random(2, channels, 125, 131), weights, [random(channels, weight=True) for _ in KERNELS]
+
+
+def backward_example(random, channels):
+    y, weights, _ = example(random, channels)
+    return y, random(2, 3 * channels, 125, 131), weights
+
+
+FUSED_FORWARD = Fused(plain_forward, "depthwise_triton", "forward", example)
+FUSED_BACKWARD = Fused(plain_backward, "depthwise_triton", "backward", backward_example)

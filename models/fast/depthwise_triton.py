@@ -28,7 +28,7 @@ def forward(y, weights, biases):
     return z
 
 
-def backward(grad, y, weights):
+def backward(y, grad, weights):
     """As plain_backward, for channels_last maps."""
     batch, channels, height, width = y.shape
     padded = _new_map(y, (batch, channels, height + 2 * REACH, width + 2 * REACH))

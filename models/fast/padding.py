@@ -7,7 +7,7 @@ deterministic. On CUDA a Triton kernel does it in one launch each way, where it 
 import torch
 from torch import Tensor
 
-from .trial import triton_runs
+from .trial import Fused
 
 
 def reflect_pad(x, padding):
@@ -17,11 +17,7 @@ def reflect_pad(x, padding):
 
 @torch.library.custom_op("mixcldehaze::reflect_pad", mutates_args=())
 def pad(x: Tensor, padding: int) -> Tensor:
-    if triton_runs(x):
-        from . import padding_triton  # costs 50 MB, so only where it is used
-
-        return padding_triton.reflect_pad(x.contiguous(memory_format=torch.channels_last), padding)
-    return plain_pad(x, padding)
+    return FUSED_PAD(x.contiguous(memory_format=torch.channels_last), padding)
 
 
 @pad.register_fake
@@ -32,12 +28,7 @@ def _(x, padding):
 @torch.library.custom_op("mixcldehaze::fold_reflection", mutates_args=())
 def fold_reflection(grad: Tensor, padding: int) -> Tensor:
     """The gradient of `reflect_pad`."""
-    grad = grad.contiguous(memory_format=torch.channels_last)
-    if triton_runs(grad):
-        from . import padding_triton
-
-        return padding_triton.fold_reflection(grad, padding)
-    return plain_fold(grad, padding)
+    return FUSED_FOLD(grad.contiguous(memory_format=torch.channels_last), padding)
 
 
 @fold_reflection.register_fake
@@ -89,3 +80,12 @@ def _fold_columns(grad, p):
     out[:, :, :, 1 : p + 1] += grad[:, :, :, :p].flip(3)
     out[:, :, :, width - p - 1 : width - 1] += grad[:, :, :, p + width :].flip(3)
     return out
+
+
+def example(random, channels):
+    """Arguments of either operation for a trial."""
+    return random(2, channels, 125, 131), 2
+
+
+FUSED_PAD = Fused(plain_pad, "padding_triton", "reflect_pad", example)
+FUSED_FOLD = Fused(plain_fold, "padding_triton", "fold_reflection", example)
