@@ -1,11 +1,15 @@
 """What the battery's files share: a small finished piece of work, and what a refusal must look like."""
 
+import dataclasses
 import hashlib
 import shutil
+import typing
 
 import numpy as np
 
 from datasets.images import write_image
+from utils.config import choices
+from utils.settings import Config
 
 SETTINGS = """\
 data: {root: data, workers: 0, val: 0.3}
@@ -13,6 +17,18 @@ model: {size: n}
 text: {encoder: stand-in}
 train: {steps: 2, batch: 2, crop: 16, precision: fp32, warmup: 0, eval_every: 1, save_every: 1, log_every: 1}
 """
+
+
+def find_choices(kind=Config, prefix=""):
+    """Dotted key and values of every setting that takes one of a few names."""
+    for name, hint in typing.get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            yield from find_choices(hint, f"{prefix}{name}.")
+        elif choices(hint):
+            yield f"{prefix}{name}", choices(hint)
+
+
+CHOICES = dict(find_choices())
 
 
 def make_pairs(folder, names, size=(24, 32), seed=0):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.battery import accepted, refused
-from utils.settings import CHOICES, RANGES, Config, flatten, to_plain
+from tests.battery import CHOICES, accepted, refused
+from utils.settings import RANGES, Config, flatten, to_plain
 
 KEYS = [key for key, _ in flatten(to_plain(Config()))]
 
@@ -112,8 +112,8 @@ OVERRIDES = {
     "haze thicker than it is": (["data.haze_strength=[0.5, 1.5]"], "data.haze_strength must be [low, high] within 0"),
     "one haze strength": (["data.haze_strength=[0.5]"], "data.haze_strength must be a list of two numbers or null"),
     "no such device": (["device=tpu"], "device must be one of"),
-    "no such window": (["model.window=whole"], "model.window must be crop, frame or a number of pixels, got 'whole'"),
-    "a window of nothing": (["test.window=0"], "test.window must be crop, frame or a number of pixels, got 0"),
+    "no such window": (["model.window=whole"], "model.window must be a whole number or one of crop, frame"),
+    "a window of nothing": (["test.window=0"], "test.window must be from 1 to 65536, got 0"),
     "an option that is none": (["--dry_run"], "--help"),
     "a ResNet that is none": (["loss.contrastive=0.1", "loss.backbone=r", "run=new"], "loss.backbone must be one of"),
     "weights that are no file": (["loss.contrastive=0.1", "loss.weights=small.yaml", "run=new"], "small.yaml"),

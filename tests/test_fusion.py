@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from models import build_model, describe, inference_form, restore
 from models.fast.strips import forward_in_strips
 from models.fusion import FUSIONS, CalipFusion, ParametricFusion, tilted_mean
-from utils.settings import CHOICES
+from tests.battery import CHOICES
 
 torch.manual_seed(0)
 TEXT = F.normalize(torch.randn(2, 512, dtype=torch.float64), dim=1)

@@ -16,9 +16,9 @@ from datasets.order import TrainingOrder, same_size_batches
 from models import build_model
 from models.build import MERGES
 from models.fusion import FUSIONS
-from utils.config import from_plain, load_config, to_yaml
+from utils.config import choices, from_plain, load_config, to_yaml
 from utils.metrics import pool, psnr, ssim
-from utils.settings import CHOICES, RANGES, WINDOWS, Config, check
+from utils.settings import RANGES, Config, check
 
 few = settings(max_examples=25, deadline=None)
 side = st.integers(1, 90)
@@ -87,12 +87,13 @@ def test_pixels_survive_the_way_to_a_tensor_and_back(height, width, wide, seed):
 
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=12)
-SIDES = st.sampled_from(WINDOWS) | st.integers(1, 65536)
+SIDES = st.sampled_from(["crop", "frame"]) | st.integers(1, 65536)
 NAMES = st.text("abcXYZ019-_ü雾", max_size=12).map(lambda text: f"a{text}")  # what reads as a number is one
 SPECIAL = {
     "run": NAMES, "data.train": NAMES, "data.test": NAMES,
     "model.window": SIDES, "test.window": SIDES,
     "data.val": st.floats(0.01, 0.99) | NAMES,
+    "data.haze_strength": st.lists(st.floats(0, 1), min_size=2, max_size=2).map(lambda ends: tuple(sorted(ends))),
     "text.prompt": TEXTS.map(lambda text: f"{text} {{class}}") | st.tuples(TEXTS.map(lambda text: text + "{class}")),
     "text.classes": st.lists(TEXTS, min_size=2, max_size=4, unique=True).map(tuple),
     "train.accumulate": st.just(1),
@@ -109,8 +110,8 @@ def values(kind, prefix=""):
             fields[name] = values(hint, f"{key}.")
         elif key in SPECIAL:
             fields[name] = SPECIAL[key]
-        elif key in CHOICES:
-            fields[name] = st.sampled_from(CHOICES[key])
+        elif choices(hint):
+            fields[name] = st.sampled_from(choices(hint))
         elif key in RANGES:
             low, high = RANGES[key]
             fields[name] = st.integers(int(low), int(high)) if int in options else st.floats(low, high)

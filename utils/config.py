@@ -134,12 +134,23 @@ def suggestion(dotted):
     return f": did you mean {near[0]}?" if near else ": see utils/settings.py for all settings"
 
 
+TYPES = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    types.NoneType: "null",
+    tuple[str, ...]: "a list of texts",
+    tuple[float, float]: "a list of two numbers",
+}
+
+
 def convert(value, hint, dotted):
     """The value as its field's type; numbers may be written as text that YAML does not read as one, such as 1e-4."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     for option in options:
-        if option is types.NoneType and value is None:
-            return None
+        if value in choices(option) or (option is types.NoneType and value is None):
+            return value
         if option is bool and isinstance(value, bool):
             return value
         if option in (int, float) and not isinstance(value, bool):
@@ -154,10 +165,13 @@ def convert(value, hint, dotted):
             numbers = [as_number(item) for item in value]
             if option == tuple[float, float] and len(value) == 2 and None not in numbers:
                 return tuple(map(float, numbers))
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", types.NoneType: "null"}
-    names[tuple[float, float]] = "a list of two numbers"
-    wanted = " or ".join(names.get(option, "a list of texts") for option in options)
-    raise ValueError(f"{dotted} must be {wanted}, got {shown(value)}")
+    wanted = [TYPES.get(option) or f"one of {', '.join(choices(option))}" for option in options]
+    raise ValueError(f"{dotted} must be {' or '.join(wanted)}, got {shown(value)}")
+
+
+def choices(hint):
+    """The values of a Literal type; none for any other type."""
+    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
 
 
 def as_number(value):
