@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 
 from datasets.domains import load_domains
-from models import export_program, is_published, load_published, restore
+from models import export_program, network_of
 from utils import checkpoint
 from utils.entry import Parser, run
 from utils.files import write_bytes
@@ -65,15 +65,12 @@ def open_network(path, folder):
     domains = load_domains(folder) if folder else None
     if folder and domains is None:
         raise ValueError(f"--text {folder} holds no domains.npz: run clip_text.py on its data set first")
-    if not checkpoint.is_ours(saved) and not is_published(saved):
-        raise ValueError(f"{path} is neither a checkpoint of this project nor a published one")
     with checkpoint.naming(path):
-        if checkpoint.is_ours(saved):
-            network = restore(saved["network"], checkpoint.evaluated_state(saved))
-            classes = saved["text"]["classes"] if saved["text"] else ()
-        else:
-            network = load_published(saved, torch.from_numpy(domains.text) if domains else None)
-            classes = domains.classes if network.fusion else ()
+        network = network_of(saved, torch.from_numpy(domains.text) if domains else None)
+    if checkpoint.is_ours(saved):
+        classes = saved["text"]["classes"] if saved["text"] else ()
+    else:
+        classes = domains.classes if network.fusion else ()
     return network, {"size": network.size, "range": "-1 to 1"} | ({"classes": ",".join(classes)} if classes else {})
 
 

@@ -21,7 +21,7 @@ from datasets.domains import STAND_IN, load_domains
 from datasets.images import to_image, to_tensor
 from datasets.photo_files import find_photos, plan
 from datasets.photos import read_photo, side_by_side, write_photo
-from models import forward_within, inference_form, is_published, load_published, needs_text, restore
+from models import forward_within, inference_form, is_published, needs_text, network_of
 from models.clip import ZeroShot, load_encoder
 from utils import checkpoint
 from utils.distributed import pick_device
@@ -88,14 +88,9 @@ def parse(argv):
 def load_network(path, text_folder):
     """The network of a checkpoint, in evaluation mode, and what is known of its text features (None: it has none)."""
     saved = checkpoint.load(path)
-    if checkpoint.is_ours(saved):
+    if not is_published(saved) or not needs_text(saved):
         with checkpoint.naming(path):
-            return restore(saved["network"], checkpoint.evaluated_state(saved)), saved["text"]
-    if not is_published(saved):
-        raise ValueError(f"{path} is neither a checkpoint of this project nor a published one")
-    if not needs_text(saved):
-        with checkpoint.naming(path):
-            return load_published(saved), None
+            return network_of(saved), saved.get("text")
     if text_folder is None:
         raise ValueError(
             f"{path} is a published MixCLDehazeNet checkpoint, which lacks its text embeddings: "
@@ -105,7 +100,7 @@ def load_network(path, text_folder):
     if domains is None:
         raise ValueError(f"--text {text_folder} has no domains.npz: run clip_text.py on that data set first")
     with checkpoint.naming(path):
-        return load_published(saved, torch.from_numpy(domains.text)), vars(domains) | {"labels": "hard"}
+        return network_of(saved, torch.from_numpy(domains.text)), vars(domains) | {"labels": "hard"}
 
 
 def dehaze(network, fast, pixels, prob, device, precision, most):

@@ -25,7 +25,7 @@ from datasets.domains import STAND_IN, open_domains, prob_of, read_labels
 from datasets.images import to_image, write_image
 from datasets.order import same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs
-from models import inference_form, is_published, load_published, needs_text, restore
+from models import inference_form, is_published, needs_text, network_of
 from models.clip import identify
 from utils import checkpoint, distributed
 from utils.config import load_config
@@ -54,15 +54,10 @@ def test(config, device):
     if config.test.input == "clear":
         pairs.hazy = pairs.clear
     labels, prob, text = open_text(config, pairs, saved)
+    if config.test.window and saved["settings"]:
+        saved["network"]["window"] = window_pixels(config.test.window, saved["settings"]["train"]["crop"])
     with checkpoint.naming(path):
-        if saved["settings"] is None:
-            network = load_published(saved["network"], text)
-        else:
-            described = saved["network"]
-            if config.test.window:
-                crop = saved["settings"]["train"]["crop"]
-                described = {**described, "window": window_pixels(config.test.window, crop)}
-            network = restore(described, checkpoint.evaluated_state(saved))
+        network = network_of(saved, text)
     if text is not None and not config.text.accept and not same_text(network.text, text):
         raise ValueError(
             f"{pairs.folder} was labelled by other text features than the network was trained with: run clip_text.py "
@@ -114,7 +109,7 @@ def test(config, device):
 
 
 def open_checkpoint(path, text):
-    """A checkpoint's content. A published one is {"network": state dict, "settings": None, "step": None, "text"}.
+    """A checkpoint's content. A published one is {"state_dict", "settings": None, "step": None, "text"}.
 
     text: the `text` settings, which tell what text a MixCLDehazeNet checkpoint is given.
     """
@@ -124,7 +119,7 @@ def open_checkpoint(path, text):
     if not is_published(saved):
         raise ValueError(f"{path} is neither a checkpoint of this project nor a published one")
     facts = {"encoder": text.encoder, "classes": list(text.classes)} if needs_text(saved) else None
-    return {"network": saved, "settings": None, "step": None, "text": facts}
+    return {"state_dict": saved.get("state_dict", saved), "settings": None, "step": None, "text": facts}
 
 
 def open_text(config, pairs, saved):

@@ -23,16 +23,7 @@ from datasets.augment import centre_crop
 from datasets.domains import STAND_IN, open_domains, prob_of
 from datasets.order import TrainingOrder, same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs, TrainingSamples, hold_out
-from models import (
-    build_model,
-    describe,
-    inference_form,
-    is_published,
-    load_published,
-    restore,
-    start_from,
-    training_form,
-)
+from models import build_model, describe, inference_form, network_of, start_from, training_form
 from models.clip import identify
 from utils import checkpoint, distributed
 from utils.averaging import averaged
@@ -298,15 +289,6 @@ def build_network(config, domains, start=True):
         except ValueError as error:
             raise ValueError(f"model.init={model.init}: {error}") from None
     return network
-
-
-def network_of(source, text):
-    """The network of a loaded checkpoint, this project's or a published one."""
-    if checkpoint.is_ours(source):
-        return restore(source["network"], checkpoint.evaluated_state(source))
-    if is_published(source):
-        return load_published(source, text)
-    raise ValueError("neither a checkpoint of this project nor a published one")
 
 
 def comparison(network, samples, device, num=3, crop=256):

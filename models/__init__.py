@@ -2,7 +2,7 @@
 
 from .build import build_model, describe, restore, start_from
 from .fast import export_program, forward_within, inference_form, kernels_report, training_form, use_plain
-from .published import is_published, load_published, needs_text
+from .published import is_published, load_published, needs_text, network_of
 
 __all__ = [
     "build_model",
@@ -14,6 +14,7 @@ __all__ = [
     "kernels_report",
     "load_published",
     "needs_text",
+    "network_of",
     "restore",
     "start_from",
     "training_form",

@@ -1,10 +1,10 @@
-"""Checkpoints of the published MixDehazeNet and MixCLDehazeNet as networks of this project, with the same outputs."""
+"""Checkpoints as networks: this project's, and those of the published MixDehazeNet and MixCLDehazeNet."""
 
 import re
 
 import torch
 
-from .build import build_model, load_exactly
+from .build import build_model, load_exactly, restore
 from .mixdehazenet import SIZES
 
 # Published name -> ours, the first pattern that fits; anything else keeps its name and is then reported as unexpected.
@@ -34,6 +34,20 @@ RENAMES = [
 
 # The branch that updates the text is computed and thrown away; the key's bias cancels in the softmax.
 WITHOUT_EFFECT = re.compile(r"text_emb\.((k1|v1|q2|postProj_t)\.(weight|bias)|k2\.bias)")
+
+
+def network_of(saved, text=None):
+    """Build the network of a loaded checkpoint, in evaluation mode.
+
+    saved: this project's checkpoint, whose averaged weights are taken where it has them, or a published one.
+    text: K x D text embeddings for a published MixCLDehazeNet.
+    Raises ValueError where it is neither, and naming what does not fit.
+    """
+    if is_published(saved):
+        return load_published(saved, text)
+    if not isinstance(saved.get("network"), dict):
+        raise ValueError("neither a checkpoint of this project nor a published one")
+    return restore(saved["network"], saved["ema"] or None)
 
 
 def is_published(state_dict):

@@ -129,11 +129,6 @@ def naming(path):
         raise ValueError(f"checkpoint {path}: {error}") from None
 
 
-def evaluated_state(checkpoint):
-    """The weights that were validated: the averaged ones, where the run keeps an average, else the raw ones."""
-    return checkpoint["ema"] or checkpoint["network"]["state"]
-
-
 def sha256(path):
     """The file's SHA-256, in hex."""
     digest = hashlib.sha256()
