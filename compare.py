@@ -11,7 +11,7 @@ that differ most. Results on other images or by another protocol are refused.
 """
 
 from utils.entry import Parser, run
-from utils.results.comparison import as_text, changed_settings, equal, most_different, open_groups, score_table
+from utils.results import as_text, changed_settings, comparison_table, equal, most_different, open_groups
 
 
 def main(argv=None):
@@ -28,7 +28,7 @@ def main(argv=None):
     groups, images = open_groups(args.results)
     base, *others = groups
 
-    print(as_text(*score_table(groups, images, args.resamples), args.markdown))
+    print(as_text(*comparison_table(groups, images, args.resamples), args.markdown))
     print()
     print(describe(groups, images, args.resamples))
     for group in others:

@@ -32,8 +32,16 @@ from utils.config import load_config
 from utils.entry import config_parser, run
 from utils.evaluate import DTYPES, SelfEnsemble, evaluate
 from utils.metrics import PROTOCOL
-from utils.results.report import pick_examples, write_report
-from utils.results.tables import environment, image_names, results_folder, score_table, summarise, write_results
+from utils.results import (
+    environment,
+    image_names,
+    pick_examples,
+    results_folder,
+    score_table,
+    summarise,
+    write_report,
+    write_results,
+)
 from utils.settings import flatten, to_plain, window_pixels
 
 

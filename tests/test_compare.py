@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from utils.metrics import PROTOCOL
-from utils.results.comparison import open_groups, score_table
+from utils.results import comparison_table, open_groups, summarise, write_results
 from utils.results.statistics import paired_interval
-from utils.results.tables import summarise, write_results
 from utils.settings import Config, to_plain
 
 SCRIPT = Path(__file__).parent.parent / "compare.py"
@@ -63,7 +62,7 @@ def test_two_runs_give_an_interval_counts_the_setting_and_the_most_different_ima
 def test_runs_of_one_configuration_are_one_line_with_their_spread(tmp_path):
     runs = [write_run(tmp_path / f"{name}{i}", gain, 0.1, i) for name, gain in (("a", 0), ("b", 1)) for i in range(3)]
     groups, images = open_groups([f"none={','.join(runs[:3])}", f"calip={','.join(runs[3:])}"])
-    header, lines = score_table(groups, images, 500)
+    header, lines = comparison_table(groups, images, 500)
     means = [group.psnr.mean(1) for group in groups]
     assert [line[1:4] for line in lines[:2]] == [
         [name, "3", f"{mean.mean():.2f} ± {mean.std(ddof=1):.2f}"]

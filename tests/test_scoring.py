@@ -81,7 +81,7 @@ def test_every_picture_is_written_under_its_name_and_the_report_shows_three(scor
     assert files == {"1_1.png", "1_2.jpg.png", "1_2.png.png", "2_1.png", "a, b.png"}  # two would share 1_2.png
     assert all(read_image(scored / "images" / name).shape[:2] == NAMES[name] for name in ("1_1.png", "2_1.png"))
     page = (scored / "report.html").read_text()
-    assert page.count('<figure class="example') == 3 and page.count("data:image/jpeg") == 9
+    assert page.count('"label":') == 3 and page.count("data:image/jpeg") == 9
 
 
 def test_batches_of_one_give_the_same_scores_and_a_rerun_the_same_rows(work, scored):

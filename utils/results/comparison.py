@@ -117,7 +117,7 @@ def refuse_different(first, one, folder, other):
             )
 
 
-def score_table(groups, images, resamples):
+def comparison_table(groups, images, resamples):
     """Header and lines: means of every group over all images and each domain, and the paired differences.
 
     Behind +/- is the standard deviation over runs. Intervals are `paired_interval`s; better and worse count images by

@@ -1,4 +1,4 @@
-"""Paired bootstrap intervals over images and runs."""
+"""Paired bootstrap intervals over images and runs (scipy.stats.bootstrap resamples one level, not both)."""
 
 import numpy as np
 
