@@ -25,7 +25,7 @@ from datasets.domains import STAND_IN, open_domains, prob_of, read_labels
 from datasets.images import to_image, write_image
 from datasets.order import same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs
-from models import inference_form, is_published, needs_text, network_of
+from models import inference_form, is_published, kernels_report, needs_text, network_of, use_plain
 from models.clip import identify
 from utils import checkpoint, distributed
 from utils.config import load_config
@@ -54,6 +54,8 @@ def main(argv=None):
 
 def test(config, device):
     torch.backends.cudnn.allow_tf32 = False
+    if config.kernels == "plain":
+        use_plain(device)
     path = Path(config.checkpoint or Path("checkpoints") / config.run / "best.pt")
 
     # Checkpoint and data: the split's pairs, the domain of each, and the network.
@@ -75,7 +77,8 @@ def test(config, device):
     network = SelfEnsemble(network) if config.test.self_ensemble else network
     samples = EvaluationSamples(pairs, prob, config.test.crop)
     order = same_size_batches(samples.sizes, config.test.batch, distributed.rank(), distributed.world_size())
-    loader = DataLoader(samples, batch_sampler=order, num_workers=config.data.workers)
+    pin = device.type == "cuda"
+    loader = DataLoader(samples, batch_sampler=order, num_workers=config.data.workers, pin_memory=pin)
 
     # Scores: one row an image; its picture, if asked for, is written when the network has made it.
     folder = results_folder(config.run, config.data.test)
@@ -101,7 +104,7 @@ def test(config, device):
         "notes": notes(config.test, saved),
         "settings": to_plain(config),
         "trained_with": saved["settings"],
-        "environment": environment(device),
+        "environment": environment(device) | {"kernels": kernels_report(device)},
         "images_per_second": len(rows) / seconds,
     }
     write_results(folder, metrics, rows)

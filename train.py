@@ -23,10 +23,19 @@ from datasets.augment import centre_crop
 from datasets.domains import STAND_IN, open_domains, prob_of
 from datasets.order import TrainingOrder, same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs, TrainingSamples, hold_out
-from models import build_model, describe, inference_form, network_of, start_from, training_form
+from models import (
+    build_model,
+    describe,
+    inference_form,
+    kernels_report,
+    network_of,
+    start_from,
+    training_form,
+    use_plain,
+)
 from models.clip import identify
 from utils import checkpoint, distributed
-from utils.averaging import averaged
+from utils.averaging import Average
 from utils.clock import Clock
 from utils.config import load_config, to_yaml
 from utils.cost import by_pixels, bytes_for_backward, multiply_adds
@@ -49,9 +58,12 @@ def main(argv=None):
             train(config, device, args.dry_run)
         except torch.OutOfMemoryError:
             settings = config.train
+            more_parts = settings.batch % (2 * settings.accumulate * distributed.world_size()) == 0
+            remedies = ["set train.recompute=true"] * (not settings.recompute)
+            remedies += [f"run a batch in more parts, train.accumulate={2 * settings.accumulate}"] * more_parts
             raise ValueError(
-                f"the GPU's memory is too small for train.batch={settings.batch} at train.crop={settings.crop}: lower "
-                f"one of them, or run a batch in more parts, train.accumulate={2 * settings.accumulate}"
+                f"the GPU's memory is too small for train.batch={settings.batch} at train.crop={settings.crop}: "
+                f"{', or '.join([*remedies, 'lower one of them'])}"
             ) from None
 
 
@@ -59,6 +71,8 @@ def train(config, device, dry_run):
     # Start: the same numbers on every run, and full precision where full precision is asked for.
     torch.manual_seed(config.seed)
     torch.backends.cudnn.allow_tf32 = False
+    if config.kernels == "plain":
+        use_plain(device)
     settings, rank, world = config.train, distributed.rank(), distributed.world_size()
     on_main = distributed.on_main  # what a user's mistake can stop, is done by one process for all
 
@@ -92,7 +106,7 @@ def train(config, device, dry_run):
     # State: all that a checkpoint holds.
     optimizer = torch.optim.AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
-    average = averaged(network, settings.ema) if settings.ema else None
+    average = Average(network, settings.ema) if settings.ema else None
     step, validated, best, sums = 0, 0, -math.inf, {}
 
     def state():
@@ -132,9 +146,11 @@ def train(config, device, dry_run):
         )
         if uses_stand_in(config):
             print("note: the text features are stand-ins (fixed vectors and known labels), not CLIP's")
+        if device.type == "cuda" and config.kernels == "auto":
+            print("compiling kernels, once", flush=True)
 
     # Loop: report, validate, save, stop, step. A stop cuts validation short, which is then made on resuming.
-    clock, unsaved = Clock(device), False
+    clock, unsaved, first = Clock(device), False, step
     bar = tqdm(total=settings.steps, initial=step, unit="step", disable=None if rank == 0 else True)
     while True:
         done = step == settings.steps
@@ -146,9 +162,10 @@ def train(config, device, dry_run):
             sums = {}
         if validated < step and (step % settings.eval_every == 0 or done):
             distributed.share_buffers(evaluated)
+            torch.backends.cudnn.benchmark = False  # sizes differ
             form = inference_form(evaluated, DTYPES[settings.precision])
             rows = evaluate(form, val_batches, device, settings.precision, stop.until_heard)
-            if not distributed.any_process(stop.heard, device):
+            if not distributed.any_process(stop.heard):
                 scores, validated, unsaved = mean_scores(rows), step, True
                 folder.log("val", step, psnr=scores["psnr"], ssim=scores["ssim"], pairs=describe_val(config))
                 if rank == 0:
@@ -159,7 +176,7 @@ def train(config, device, dry_run):
                     best = scores["psnr"]
                     on_main(lambda: folder.save_best(state()))
             clock.restart()
-        stopping = distributed.any_process(stop.heard, device)
+        stopping = distributed.any_process(stop.heard)
         if unsaved and (done or stopping or step % settings.save_every == 0):
             on_main(lambda: folder.save(state()))
             unsaved = False
@@ -168,9 +185,12 @@ def train(config, device, dry_run):
 
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
+        torch.backends.cudnn.benchmark = True
         values = optimise(shared, terms, optimizer, scaler, batches, settings, step + 1, device, clock)
         if average:
-            average.update_parameters(network)
+            average.update()
+        if step == first and device.type == "cuda":
+            folder.log("kernels", step + 1, **kernels_report(device))  # they have been tried now
         step, unsaved = step + 1, True
         for name, value in {**values, "num": 1}.items():
             sums[name] = sums.get(name, 0) + value
@@ -213,7 +233,7 @@ def optimise(network, terms, optimizer, scaler, batches, settings, step, device,
         values["skipped"] = float(not math.isfinite(values["gradient_norm"]))
         if values["skipped"] and scaler.get_scale() >= 1:
             values["gradient_norm"] = 0.0
-    refuse_non_finite(values, step, names)
+    refuse_non_finite(values, step, names, settings)
     clock.images += settings.batch
     return values
 
@@ -264,9 +284,7 @@ def text_facts(config, domains):
     """What a checkpoint says of its text features."""
     if domains is None:
         return None
-    facts = {
-        name: getattr(domains, name) for name in ("encoder", "weights", "source", "zero_shot", "beta2", "beta3")
-    }
+    facts = {name: getattr(domains, name) for name in ("encoder", "weights", "source", "zero_shot", "beta2", "beta3")}
     return {**facts, "classes": list(domains.classes), "prompts": list(domains.prompts), "labels": config.text.labels}
 
 

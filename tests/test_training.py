@@ -8,7 +8,7 @@ import torch
 
 import train
 from tests import reference, tiny
-from utils.averaging import averaged
+from utils.averaging import Average
 from utils.clock import Clock
 from utils.config import load_config
 from utils.settings import Train, differences
@@ -98,10 +98,10 @@ def test_an_overflow_in_fp16_skips_the_step():
 
 def test_the_average_of_the_weights_is_exponential():
     network, expected = torch.nn.BatchNorm1d(1), 1.0
-    average = averaged(network, decay=0.5)
+    average = Average(network, decay=0.5)
     for n, value in enumerate((3.0, 5.0, 9.0)):
         torch.nn.init.constant_(network.weight, value)
-        average.update_parameters(network)
+        average.update()
         rate = min(0.5, (1 + n) / (10 + n))
         expected = value if n == 0 else rate * expected + (1 - rate) * value
     assert average.module.weight.item() == pytest.approx(expected)

@@ -2,11 +2,16 @@
 
 import os
 import sys
+import warnings
 from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch.distributed.nn.functional import all_reduce
+
+TIMEOUT = timedelta(hours=12)  # for the others while the main process reads a large set, on slow disks
 
 
 @contextmanager
@@ -18,7 +23,8 @@ def processes(device_name):
     device = pick_device(device_name)
     joined = "RANK" in os.environ
     if joined:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # gradients by NCCL; objects and flags on the CPU, where they wait for no GPU
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield device
     finally:
@@ -27,16 +33,33 @@ def processes(device_name):
 
 
 def pick_device(name):
-    """The torch device of a setting: "auto" is CUDA where there is one."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device=cuda, but this machine has no usable CUDA GPU: use device=cpu or device=auto")
-    if name == "cpu" or not torch.cuda.is_available():
+    """The torch device of a setting: "auto" is CUDA where there is one. Says so where a GPU is there that is no use."""
+    if name == "cpu":
+        return torch.device("cpu")
+    with warnings.catch_warnings(action="ignore"):  # the reason is said below
+        usable = torch.cuda.is_available()
+    if not usable and name == "cuda":
+        raise ValueError(f"device=cuda, but {why_no_gpu()}: use device=cpu or device=auto")
+    if not usable:
+        if Path("/proc/driver/nvidia/version").exists():
+            print(f"note: there is an NVIDIA GPU, but {why_no_gpu()}: running on the CPU", file=sys.stderr)
         return torch.device("cpu")
     local, num_gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     if local >= num_gpus:
         raise ValueError(f"process {local} of this machine has no GPU of its own: use --nproc-per-node {num_gpus}")
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
+
+
+def why_no_gpu():
+    """Why torch has no GPU, in a clause."""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:  # such as a driver that is too old for torch's CUDA
+        return f"torch {torch.__version__} cannot use one ({' '.join(str(error).split()).partition(' (')[0]})"
+    return "this machine has no usable CUDA GPU"
 
 
 def rank():
@@ -80,11 +103,11 @@ def gather(items):
     return [item for part in parts for item in part]
 
 
-def any_process(flag, device):
+def any_process(flag):
     """Whether the flag is set on any process; all must call it."""
     if world_size() == 1:
         return flag
-    value = torch.tensor(float(flag), device=device)
+    value = torch.tensor(float(flag))
     dist.all_reduce(value, dist.ReduceOp.MAX)
     return bool(value)
 

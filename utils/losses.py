@@ -31,6 +31,7 @@ class Contrastive(nn.Module):
         self.published = published
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
+        self.register_buffer("layer_weights", torch.tensor(LAYER_WEIGHTS))
         self.train(published)
 
     def train(self, mode=True):
@@ -61,7 +62,7 @@ class Contrastive(nn.Module):
             for own, (positive, negative) in zip(self.features(output), fixed, strict=True)
         ]
         to_clear, to_hazy = mean_over_processes(torch.stack(distances)).unbind(1)  # one number a layer
-        return (to_clear.new_tensor(LAYER_WEIGHTS) * to_clear / (to_hazy + 1e-7)).sum()
+        return (self.layer_weights * to_clear / (to_hazy + 1e-7)).sum()
 
 
 def contrastive_loss(backbone, weights, published):

@@ -16,8 +16,8 @@ from .settings import differences
 
 # Settings that may change between start and resume: they do not reach the weights.
 FREE = (
-    *("device", "checkpoint", "data.root", "data.workers", "data.max_pixels", "data.test", "text.batch", "text.accept"),
-    *("train.eval_every", "train.save_every", "train.log_every", "train.recompute"),
+    *("device", "kernels", "checkpoint", "data.root", "data.workers", "data.max_pixels", "data.test", "text.batch"),
+    *("text.accept", "train.eval_every", "train.save_every", "train.log_every", "train.recompute"),
 )
 FREE_SECTIONS = ("test.",)
 
@@ -161,7 +161,7 @@ def put_back(state, network, optimizer, scaler, average):
         network.load_state_dict(state["network"]["state"])
         if average:
             average.module.load_state_dict(state["ema"])
-            average.n_averaged.fill_(state["step"])
+            average.num_updates = state["step"]
         groups = optimizer.state_dict()["param_groups"]  # the settings are the same, and the rate is set every step
         optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
         scaler.load_state_dict(state["scaler"])

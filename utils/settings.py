@@ -105,6 +105,8 @@ class Config:
     run: str = ""  # names the run folder, checkpoints/<run>; empty: the config file's name
     seed: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    # auto: on CUDA, Triton's kernels where they work and are no slower; plain: torch's own operations
+    kernels: Literal["auto", "plain"] = "auto"
     checkpoint: str | None = None  # what test.py scores; None: checkpoints/<run>/best.pt
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)

@@ -53,11 +53,17 @@ def kill_workers():
         worker.kill()
 
 
-def refuse_non_finite(values, step, names):
-    """Raise FloatingPointError naming the term, the step and the images when one of the {term: value} is no number."""
+def refuse_non_finite(values, step, names, settings):
+    """Raise FloatingPointError naming the term, the step and the images when one of the {term: value} is no number.
+
+    settings: the `train` settings, of which the message suggests those that are not so already.
+    """
     for term, value in values.items():
         if not math.isfinite(value):
+            remedies = ["lower train.lr"] + ["set train.clip=1"] * (settings.clip is None)
+            remedies += ["use train.precision=bf16 or fp32"] * (settings.precision == "fp16")
+            remedies += ["use train.precision=fp32"] * (settings.precision == "bf16")
             raise FloatingPointError(
-                f"{term} is {value} at step {step}, images {', '.join(names)}: lower train.lr, set train.clip=1, "
-                "or use train.precision=bf16 or fp32; the last checkpoint is from before"
+                f"{term} is {value} at step {step}, images {', '.join(names)}: {' or '.join(remedies)}; "
+                "the last checkpoint is from before"
             )

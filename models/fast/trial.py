@@ -5,12 +5,14 @@ and launched on a small random map, equals the plain form to rounding, and is no
 fails on a device, plain operations run there to the end.
 """
 
+import logging
 from importlib import import_module
 
 import torch
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 3e-3}  # of the largest number: a few roundings
 
+logger = logging.getLogger(__name__)
 refused = {}  # device -> why none of Triton's kernels runs there
 tried = {}  # device -> {description of an operation: its time over that of plain operations}
 
@@ -64,6 +66,7 @@ class Fused:
                 plain_ms, fused_ms = times(ways)
         except Exception as problem:  # whatever it is: nothing about Triton may end a run
             refused[device] = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
+            logger.warning("note: %s: plain operations, as Triton's kernels do not work (%s)", device, refused[device])
             return False
         name = f"{self.name}, {channels} channels, {str(dtype).removeprefix('torch.')}"
         tried.setdefault(device, {})[name] = fused_ms / plain_ms if plain_ms else 1.0
