@@ -87,6 +87,9 @@ class EvaluationSamples(Dataset):
     def __init__(self, pairs, prob, crop=None):
         self.pairs, self.prob, self.crop = pairs, prob, crop
 
+    def __len__(self):
+        return len(self.pairs)
+
     @property
     def sizes(self):
         """(height, width) of every sample."""

@@ -11,7 +11,9 @@ from tests import reference, tiny
 from utils.averaging import Average
 from utils.clock import Clock
 from utils.config import load_config
+from utils.losses import L1
 from utils.settings import Train, differences
+from utils.training_state import TrainingState
 
 CPU = torch.device("cpu")
 
@@ -63,10 +65,8 @@ def step_of(network, **changes):
         {"hazy": some_hazy, "clear": some_clear, "prob": torch.ones(share, 1), "name": ["a"] * share}
         for some_hazy, some_clear in zip(hazy.split(share), clear.split(share), strict=True)
     )
-    optimizer = torch.optim.AdamW(network.parameters(), settings.lr)
-    scaler = torch.amp.GradScaler("cpu", enabled=settings.precision == "fp16")
-    terms = {"l1": (1.0, lambda output, clear, hazy: (output - clear).abs().mean())}
-    values = train.optimise(network, terms, optimizer, scaler, batches, settings, 1, CPU, Clock(CPU))
+    state = TrainingState(network, settings, CPU)
+    values = train.optimise(network, state, {"l1": (1.0, L1())}, batches, settings, CPU, Clock(CPU))
     return values, torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
 
 

@@ -1,7 +1,48 @@
 """What a network costs to run and to train."""
 
 import torch
+from torch.nn.functional import l1_loss
 from torch.utils.flop_counter import FlopCounterMode
+
+from .evaluate import autocast
+
+
+def describe_cost(network, training_form, term, config, num_pairs, share):
+    """Parameters, multiply-adds, steps, epochs and memory of a training, as lines of text.
+
+    network: the plain one, which is then put through `training_form`. term: the contrastive loss, or None.
+    share: images of one process in one part of a batch.
+    """
+    settings, pixels = config.train, config.train.crop**2
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    epochs = settings.steps * settings.batch / num_pairs
+    prob = torch.full((1, len(config.text.classes)), 1 / len(config.text.classes))
+    weights = [*network.parameters(), *(term.parameters() if term else ())]
+
+    def macs(side):
+        return multiply_adds(lambda: network(torch.rand(1, 3, side, side), prob))
+
+    def activations(side):
+        hazy, clear = torch.rand(2, 1, 3, side, side)
+
+        def loss():
+            with autocast(torch.device("cpu"), settings.precision):
+                output = network.train()(hazy, prob).float()
+                return l1_loss(output, clear) + (term(output, clear, hazy) if term else 0)
+
+        return bytes_for_backward(loss, weights)
+
+    fixed_macs, macs_a_pixel = by_pixels(macs)
+    network = training_form(network, settings.recompute)
+    fixed, a_pixel = by_pixels(activations)
+    fixed += 4 * (parameters * (4 if settings.ema else 3) + sum(weight.numel() for weight in weights))
+    return (
+        f"parameters     {parameters:,}\n"
+        f"multiply-adds  {(fixed_macs + macs_a_pixel * pixels) / 1e9:.2f} G an image of crop {settings.crop}, forward\n"
+        f"steps          {settings.steps:,} of batch {settings.batch}: {epochs:,.1f} epochs of {num_pairs:,} pairs\n"
+        f"memory         at least {(fixed + a_pixel * share * pixels) / 1e9:.1f} GB a process: {fixed / 1e9:.2f} GB of "
+        f"weights, gradients, optimiser, and {a_pixel * pixels / 1e9:.2f} GB an image for the backward pass"
+    )
 
 
 def by_pixels(cost, small=64, large=128):

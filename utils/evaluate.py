@@ -51,6 +51,22 @@ def mean_scores(rows):
     }
 
 
+@torch.no_grad()
+def pictures(network, samples, device, num=3, crop=256):
+    """Centre crops of some samples as rows of hazy | dehazed | clear: 3 x H x W in [0, 1], on white."""
+    network.eval()
+    sheet = torch.ones(3, num, crop, 3, crop)
+    for row, index in enumerate(torch.linspace(0, len(samples) - 1, num).long().tolist()):
+        sample = samples[index]
+        height, width = sample["hazy"].shape[1:]
+        top, left = max(height - crop, 0) // 2, max(width - crop, 0) // 2
+        hazy, clear = (sample[name][:, top : top + crop, left : left + crop] for name in ("hazy", "clear"))
+        output = network(hazy[None].to(device), torch.from_numpy(sample["prob"])[None].to(device))[0].cpu()
+        for column, image in enumerate((hazy, output, clear)):
+            sheet[:, row, : image.shape[1], column, : image.shape[2]] = image.clamp(-1, 1) * 0.5 + 0.5
+    return sheet.reshape(3, num * crop, 3 * crop)
+
+
 class SelfEnsemble(torch.nn.Module):
     """The mean of a network's outputs over the eight flips and turns of the image, each turned back."""
 

@@ -65,6 +65,22 @@ class Contrastive(nn.Module):
         return (self.layer_weights * to_clear / (to_hazy + 1e-7)).sum()
 
 
+def loss_terms(settings):
+    """The terms of the loss: {name: (weight, module from (output, clear, hazy) to a scalar)}."""
+    terms = {"l1": (1.0, L1())}
+    if settings.contrastive:
+        term = contrastive_loss(settings.backbone, settings.weights, settings.published_features)
+        terms["contrastive"] = (settings.contrastive, term)
+    return terms
+
+
+class L1(nn.Module):
+    """The mean absolute difference of output and clear image."""
+
+    def forward(self, output, clear, hazy):
+        return F.l1_loss(output, clear)
+
+
 def contrastive_loss(backbone, weights, published):
     """Build the term from a torchvision ResNet's name and the tag or local file of its weights (None: random ones).
 

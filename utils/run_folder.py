@@ -155,27 +155,6 @@ def read_training(path):
     return state
 
 
-def put_back(state, network, optimizer, scaler, average):
-    """Give a training the state that `read_training` read. Raises ValueError when they do not fit each other."""
-    try:
-        network.load_state_dict(state["network"]["state"])
-        if average:
-            average.module.load_state_dict(state["ema"])
-            average.num_updates = state["step"]
-        groups = optimizer.state_dict()["param_groups"]  # the settings are the same, and the rate is set every step
-        optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
-        scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["random"])
-        moments = optimizer.state.items()  # none, where fp16 has skipped every step so far
-        fit = len(moments) in (0, len(list(network.parameters()))) and all(
-            weight.shape == both["exp_avg"].shape == both["exp_avg_sq"].shape for weight, both in moments
-        )
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):  # of a file that somebody has changed
-        fit = False
-    if not fit:
-        raise ValueError("the last checkpoint does not fit its own settings: move it away, or set run=NAME")
-
-
 def read_lines(path):
     """The complete lines of a log; one that a kill cut off is left out."""
     lines = []

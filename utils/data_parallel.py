@@ -1,13 +1,25 @@
-"""BatchNorm over the batches of all processes, on any backend; torch's own runs on GPUs only."""
+"""One network stepped by all processes together, with BatchNorm over their whole batch where that is asked for."""
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from .distributed import mean_over_processes, world_size
 
 
+def shared(network, device, sync_batchnorm):
+    """The network as all processes step it together; itself where there is one process."""
+    if world_size() == 1:
+        return network
+    network = synchronise(network, device) if sync_batchnorm else network
+    return DistributedDataParallel(network, [device] if device.type == "cuda" else None)
+
+
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm2d whose training statistics are those of the whole batch, every process holding an equal share."""
+    """BatchNorm2d over the whole batch, of which every process holds an equal share, on any backend.
+
+    torch's own runs on GPUs only.
+    """
 
     def forward(self, x):
         """x: B x C x H x W; returns the same shape."""
