@@ -23,7 +23,6 @@ from datasets.domains import (
     STAND_IN,
     Domains,
     difference,
-    hand_labels,
     made_with,
     one_hot,
     read_domains,
@@ -31,6 +30,7 @@ from datasets.domains import (
     stand_in_domains,
 )
 from datasets.journal import Journal
+from datasets.labels import read_labels
 from datasets.pairs import list_images
 from datasets.synthetic import make_demo
 from datasets.unlabelled import read_batches, stamp
@@ -76,8 +76,8 @@ def label(folder, names, config, zero_shot):
     if not os.access(folder, os.W_OK):
         raise ValueError(f"{folder} cannot be written, and labels are kept there: change its permissions, or copy it")
 
-    # What is known: labels by hand, what CLIP has said of images that have not changed, and the text features.
-    by_hand = hand_labels(folder, text.classes)
+    # What is known: labels by hand, probabilities of images that have not changed, text features.
+    by_hand = read_labels(folder, text.classes, by_hand=True)
     stored = read_domains(folder)
     weights = identify(text.weights)
     if stored and weights == stored.source:
@@ -87,7 +87,7 @@ def label(folder, names, config, zero_shot):
     journal = Journal(folder, made)
     stamps = {name: stamp(folder / "hazy" / name) for name in names}
 
-    # What is not.
+    # What is left to encode.
     todo = [name for name in names if name not in by_hand and journal.prob(name, stamps[name]) is None]
     broken = encode(folder, todo, stamps, zero_shot(), journal, config) if todo else []
     features = zero_shot().text.numpy() if features is None else features
@@ -97,7 +97,7 @@ def label(folder, names, config, zero_shot):
     print(f"{folder}: {len(names)} images: {', '.join(counts)}")
     if broken:
         more = f" ({len(broken)} such files)" if len(broken) > 1 else ""
-        raise ValueError(f"{broken[0]}{more}; what CLIP said of the others is kept: run again then")
+        raise ValueError(f"{broken[0]}{more}; the probabilities of the others are kept: run again then")
 
     # Results: for programs, for people.
     prob = [

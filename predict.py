@@ -100,7 +100,7 @@ def load_network(path, text_folder):
     if domains is None:
         raise ValueError(f"--text {text_folder} has no domains.npz: run clip_text.py on that data set first")
     with checkpoint.naming(path):
-        return network_of(saved, torch.from_numpy(domains.text)), vars(domains) | {"labels": "hard"}
+        return network_of(saved, torch.from_numpy(domains.text)), domains.text_facts("hard")
 
 
 def dehaze(network, fast, pixels, prob, device, precision, most):

@@ -21,8 +21,9 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from datasets.domains import STAND_IN, open_domains, prob_of, read_labels
+from datasets.domains import STAND_IN, open_domains, prob_of
 from datasets.images import to_image, write_image
+from datasets.labels import read_labels
 from datasets.order import same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs
 from models import inference_form, is_published, kernels_report, needs_text, network_of, use_plain
@@ -139,7 +140,7 @@ def open_text(config, pairs, saved):
     A network without fusion is given nothing, but its scores are still split by domain where labels are there.
     """
     if saved["text"] is None:
-        labels = read_labels(pairs.folder, config.text.classes) or {}
+        labels = read_labels(pairs.folder, config.text.classes)
         return [labels.get(name, "unlabelled") for name in pairs.names], np.zeros((len(pairs), 1), np.float32), None
     domains = open_domains(pairs.folder, config.text, identify(config.text.weights))
     if list(domains.classes) != saved["text"]["classes"]:

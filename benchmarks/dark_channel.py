@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from datasets.domains import read_labels
+from datasets.labels import read_labels
 from datasets.pairs import EvaluationSamples, Pairs
 from utils.config import load_config
 from utils.entry import config_parser, run
@@ -31,7 +31,7 @@ def main(argv=None):
     args = config_parser(__doc__).parse_args(argv)
     config, device = load_config(args.config, args.overrides), torch.device("cpu")
     pairs = Pairs(config.data.folder, config.data.test, config.data.max_pixels)
-    labels = read_labels(pairs.folder, config.text.classes) or {}
+    labels = read_labels(pairs.folder, config.text.classes)
     samples = EvaluationSamples(pairs, np.zeros((len(pairs), 1), np.float32))
     rows = evaluate(DarkChannel(), DataLoader(samples, sampler=range(len(pairs))), device, progress=tqdm)
     for row in rows:

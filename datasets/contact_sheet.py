@@ -1,4 +1,4 @@
-"""A picture of examples of every class with their probability, for people to look at: <split>/domains.png."""
+"""A picture with examples of every class and their probabilities, for people to look at: <split>/domains.png."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from .images import read_image, write_image
 from .unlabelled import eight_bit
 
-EXAMPLES = 6  # of the most certain and of the least certain images of each class
+EXAMPLES = 6  # images a row; each class has a row of the most certain and one of the least certain
 THUMBNAIL = (150, 200)  # height, width in pixels
 LINE = 16  # height of a line of text in pixels
 
@@ -36,7 +36,7 @@ def write_contact_sheet(folder, domains):
 
 
 def examples(domains):
-    """For every class: its name, the number of its images, and the indices of the most and least certain of them."""
+    """Yield for every class its name, the number of its images, indices of the most and of the least certain."""
     labels, certainty = domains.prob.argmax(1), domains.prob.max(1)
     for number, name in enumerate(domains.classes):
         own = np.flatnonzero(labels == number)

@@ -1,14 +1,14 @@
-"""Domain labels and text features of a split: domains.npz for the programs, domains.csv for people."""
+"""Text features and domain probabilities of a split: domains.npz, with the corrections of domains.csv."""
 
-import csv
 import io
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from .images import replace_file
+from .labels import labels_table, read_labels
 
 STAND_IN = "stand-in"
 NEEDED = ("classes", "prompts", "text", "names", "prob", "encoder", "weights", "zero_shot")  # in domains.npz
@@ -20,9 +20,9 @@ class Domains:
     """Text features of K classes and the probabilities of N images.
 
     classes: K names. prompts: the templates. text: K x D float32, unit length. names: N file names.
-    prob: N x K float32. given: N bool, labels that were given or corrected by hand.
-    encoder, weights, zero_shot, beta2, beta3: how they were made; weights is a tag or "sha256:HEX" of a local file, and
-    the betas are 0 unless zero_shot is "calip". source: the weights as the settings named them.
+    prob: N x K float32. given: N bool, labels that people gave or corrected.
+    encoder, weights, zero_shot, beta2, beta3: how they were made. weights: a tag, or "sha256:HEX" of a local file;
+    source: as the settings named it. The betas are 0 unless zero_shot is "calip".
     """
 
     classes: tuple
@@ -42,6 +42,19 @@ class Domains:
         """The most likely class of every image, by name."""
         return [self.classes[i] for i in self.prob.argmax(1)]
 
+    def text_facts(self, labels):
+        """How the text features were made, in plain Python: the record that a checkpoint keeps.
+
+        labels: "soft" or "hard", as the network is given them.
+        """
+        names = ("encoder", "weights", "source", "zero_shot", "beta2", "beta3")
+        lists = {"classes": list(self.classes), "prompts": list(self.prompts)}
+        return {name: getattr(self, name) for name in names} | lists | {"labels": labels}
+
+
+FIELDS = {field.name: field.type for field in fields(Domains)}
+FROM_ARRAY = {tuple: lambda array: tuple(map(str, array.ravel())), np.ndarray: np.asarray, str: str, float: float}
+
 
 def stand_in_text(num_classes, width=WIDTH):
     """Fixed orthonormal vectors in place of text embeddings: K x D float32, the same on every machine."""
@@ -53,7 +66,7 @@ def stand_in_text(num_classes, width=WIDTH):
 def stand_in_domains(folder, classes, prompts):
     """Domains with stand-in text and the labels of <folder>/domains.csv, which must be there."""
     labels = read_labels(folder, classes)
-    if labels is None:
+    if not labels:
         raise ValueError(
             f"text.encoder=stand-in needs known labels: write {Path(folder) / 'domains.csv'} "
             f"with the columns name,domain (one of {', '.join(classes)})"
@@ -76,101 +89,12 @@ def one_hot(classes, label):
     return (np.array(classes) == label).astype(np.float32)
 
 
-def read_labels(folder, classes):
-    """{name: domain} of <folder>/domains.csv, or None where there is none. Raises ValueError naming a bad line."""
-    _, lines = read_table(folder)
-    return labels_of(folder, lines, classes) if lines else None
-
-
-def hand_labels(folder, classes):
-    """{name: domain} of the lines of <folder>/domains.csv that people wrote or corrected; empty where there is none.
-
-    Those are the lines without probabilities, those with 1 and 0 in their place (as such labels are written back), and
-    those whose domain is not their most likely one. Raises ValueError naming a bad line.
-    """
-    columns, lines = read_table(folder)
-    return labels_of(folder, [line for line in lines if is_by_hand(folder, columns, *line)], classes)
-
-
-def read_table(folder):
-    """The classes that <folder>/domains.csv has columns for, and its lines: (number, name, domain, texts of columns).
-
-    Nothing where there is no such file. Raises ValueError when it cannot be read or lacks its first line.
-    """
-    path = Path(folder) / "domains.csv"
-    if not path.exists():
-        return (), []
-    try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    if not rows or not {"name", "domain"} <= set(rows[0]):
-        raise ValueError(f"{path} must begin with the line name,domain and hold a line for every image")
-    columns = tuple(column for column in rows[0] if column not in ("name", "domain", None))
-    domains = [(row["domain"] or "").strip() for row in rows]
-    if not set(columns) & set(domains):  # of something else than classes, such as remarks
-        columns = ()
-    lines = enumerate(zip(rows, domains, strict=True), 2)
-    return columns, [(n, row["name"], domain, [row[column] for column in columns]) for n, (row, domain) in lines]
-
-
-def labels_of(folder, lines, classes):
-    path, labels = Path(folder) / "domains.csv", {}
-    for number, name, domain, _ in lines:
-        if not name:
-            raise ValueError(f"{path}, line {number}: there is no image's name")
-        if domain not in classes:
-            raise ValueError(
-                f"{path}, line {number}: {domain!r} is none of text.classes ({', '.join(classes)}): correct it, "
-                "or move the file away"
-            )
-        if labels.setdefault(name, domain) != domain:
-            raise ValueError(f"{path}, line {number}: {name} is labelled twice, differently")
-    return labels
-
-
-def is_by_hand(folder, columns, number, name, domain, texts):
-    if not columns or not all(texts) or set(texts) <= {"0", "1"}:
-        return True
-    try:
-        return columns[np.argmax([float(text) for text in texts])] != domain
-    except ValueError:
-        path = Path(folder) / "domains.csv"
-        raise ValueError(f"{path}, line {number}: {', '.join(texts)} are not all probabilities") from None
-
-
-def with_corrections(domains, folder):
-    """Domains in which the labels that people wrote into domains.csv win, as one-hot."""
-    labels = hand_labels(folder, domains.classes)
-    prob, given = domains.prob.copy(), domains.given.copy()
-    for i, name in enumerate(domains.names):
-        if name in labels:
-            prob[i], given[i] = one_hot(domains.classes, labels[name]), True
-    return replace(domains, prob=prob, given=given)
-
-
 def save_domains(folder, domains):
     """Write domains.npz and domains.csv, each aside and then moved into place."""
-    arrays = {name: getattr(domains, name) for name in Domains.__dataclass_fields__}
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.array(value) for name, value in arrays.items()})
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["name", "domain", *domains.classes])
-    for name, label, prob, given in zip(domains.names, domains.labels(), domains.prob, domains.given, strict=True):
-        whole = given and set(prob.tolist()) <= {0, 1}
-        writer.writerow([name, label, *(map(int, prob) if whole else readable(prob))])
-    for name, data in (("domains.npz", buffer.getvalue()), ("domains.csv", table.getvalue().encode())):
-        replace_file(Path(folder) / name, data)
-
-
-def readable(prob):
-    """Probabilities as texts of four decimals, or of as many as it takes for the most likely class to stay that."""
-    for decimals in range(4, 12):
-        texts = [f"{p:.{decimals}f}" for p in prob]
-        if np.argmax([float(text) for text in texts]) == prob.argmax():
-            break
-    return texts
+    np.savez(buffer, **{name: np.array(getattr(domains, name)) for name in FIELDS})
+    replace_file(Path(folder) / "domains.npz", buffer.getvalue())
+    replace_file(Path(folder) / "domains.csv", labels_table(domains).encode())
 
 
 def load_domains(folder):
@@ -179,7 +103,14 @@ def load_domains(folder):
     Raises ValueError naming the file, and the line, that is broken.
     """
     domains = read_domains(folder)
-    return domains and with_corrections(domains, folder)
+    if domains is None:
+        return None
+    labels = read_labels(folder, domains.classes, by_hand=True)
+    prob, given = domains.prob.copy(), domains.given.copy()
+    for i, name in enumerate(domains.names):
+        if name in labels:
+            prob[i], given[i] = one_hot(domains.classes, labels[name]), True
+    return replace(domains, prob=prob, given=given)
 
 
 def read_domains(folder):
@@ -193,21 +124,14 @@ def read_domains(folder):
             if sum(entry.file_size for entry in archive.infolist()) > 2 * path.stat().st_size + 2**24:
                 raise ValueError("it unpacks to far more than its size")  # NumPy does not compress unless asked to
         with np.load(path, allow_pickle=False) as stored:
-            values = {name: stored[name] for name in Domains.__dataclass_fields__ if name in stored or name in NEEDED}
-        if not all(isinstance(value, np.ndarray) for value in values.values()):  # NumPy gives bytes for what is none
+            arrays = {name: stored[name] for name in FIELDS if name in stored or name in NEEDED}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # NumPy gives bytes for other members
             raise ValueError("it holds something else than arrays")
-        values.setdefault("given", np.zeros(values["names"].size, bool))
-        values.setdefault("source", values["weights"])
-        for name in ("classes", "prompts", "names"):
-            values[name] = tuple(str(item) for item in values[name].ravel())
-        for name in ("encoder", "weights", "zero_shot", "source"):
-            values[name] = str(values[name])
-        for name in ("beta2", "beta3"):
-            values[name] = float(values.get(name, 0))
+        arrays = {"given": np.zeros(arrays["names"].size, bool), "source": arrays["weights"]} | arrays
+        domains = Domains(**{name: FROM_ARRAY[FIELDS[name]](array) for name, array in arrays.items()})
     except Exception as error:  # a broken archive fails in many ways: zip, zlib, header and pickle errors
         reason = str(error) if type(error) is ValueError else type(error).__name__
         raise ValueError(f"{path} cannot be read ({reason}): {remedy}") from None
-    domains = Domains(**values)
     num_names, num_classes = len(domains.names), len(domains.classes)
     shapes_fit = domains.text.ndim == 2 and domains.text.shape[0] == num_classes and domains.text.shape[1] > 0
     shapes_fit &= domains.prob.shape == (num_names, num_classes) and domains.given.shape == (num_names,)
@@ -215,14 +139,14 @@ def read_domains(folder):
     if not shapes_fit or not numbers or not np.isfinite(domains.text).all():
         raise ValueError(f"{path} holds arrays that do not fit together: {remedy}")
     if not (domains.prob >= 0).all() or not np.allclose(domains.prob.sum(1), 1, atol=1e-3):
-        raise ValueError(f"{path} holds probabilities that are none: {remedy}")
+        raise ValueError(f"{path} holds probabilities below 0 or not of sum 1: {remedy}")
     return domains
 
 
 def made_with(text, weights=None):
-    """How the `text` settings would make a Domains: {field: value}.
+    """The fields of a Domains that the `text` settings decide, with their values.
 
-    weights: what identifies the encoder's weights, a tag or "sha256:HEX"; None: not known.
+    weights: what identifies the encoder's weights, a tag or "sha256:HEX"; None: unknown, left out.
     """
     made = {"classes": text.classes, "prompts": text.prompts, "encoder": text.encoder}
     if text.encoder == STAND_IN:
@@ -233,20 +157,20 @@ def made_with(text, weights=None):
 
 
 def difference(domains, made):
-    """(field, value, wanted) of the first thing in which a Domains differs from `made_with`; None where all agree."""
+    """(field, value, wanted) of the first field of a Domains that differs from `made_with`'s; None where all agree."""
     for name, wanted in made.items():
         value = getattr(domains, name)
-        if value != wanted and not (name == "weights" and wanted == domains.source):  # a file that is elsewhere now
+        if value != wanted and not (name == "weights" and wanted == domains.source):  # the file is elsewhere now
             return name, value, wanted
     return None
 
 
 def open_domains(folder, text, weights=None):
-    """The Domains of a split, as the settings ask for them.
+    """The Domains of a split, as the settings ask for them; domains.csv alone will do for the stand-in encoder.
 
-    text: the `text` settings. weights: as in `made_with`; None: not checked.
-    domains.csv alone will do for the stand-in encoder. Raises ValueError naming the folder and the remedy when there
-    are none, or when they were made with other settings and text.accept is off.
+    text: the `text` settings. weights: as in `made_with`; None: not compared.
+    Raises ValueError naming the folder and the remedy when there are no Domains, or when they were made with other
+    settings and text.accept is off.
     """
     domains = load_domains(folder)
     if domains is None and text.encoder == STAND_IN:
@@ -266,8 +190,8 @@ def open_domains(folder, text, weights=None):
 def prob_of(domains, names, labels="soft", shuffle_seed=None):
     """N x K float32 probabilities of the named images.
 
-    labels: "soft" as they are, "hard" one-hot of the most likely class. shuffle_seed: the ablation's control, each
-    image gets another, random image's probabilities. Raises ValueError when an image has no label.
+    labels: "soft" as they are, "hard" one-hot of the most likely class. shuffle_seed: give each image another, random
+    image's probabilities (the ablation's control). Raises ValueError when an image has no label.
     """
     row = {name: i for i, name in enumerate(domains.names)}
     missing = [name for name in names if name not in row]

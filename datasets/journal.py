@@ -1,4 +1,4 @@
-"""What CLIP said of a split's images, kept batch by batch while they are labelled: <split>/domains.jsonl."""
+"""CLIP's probabilities of a split's images, kept batch by batch while they are labelled: <split>/domains.jsonl."""
 
 import json
 from pathlib import Path
@@ -7,14 +7,13 @@ import numpy as np
 
 
 class Journal:
-    """A file of lines, the first saying how the rest was made, the others one batch each.
+    """A file of lines: the first holds the settings that the rest was made with, the others a batch each.
 
-    A line that a kill cut off is dropped, and so is everything when it was made otherwise. Nothing is written before
-    the first `add`.
+    Drops a line that a kill cut off, and everything where the settings differ. Writes nothing before the first `add`.
     """
 
     def __init__(self, folder, made):
-        """made: plain values by name; how probabilities are made now, as `domains.made_with` says it."""
+        """made: the settings that decide the probabilities, of `domains.made_with`."""
         self.path = Path(folder) / "domains.jsonl"
         self.head = json.dumps(made, ensure_ascii=False).encode() + b"\n"
         self.rows, self.end = {}, 0
@@ -39,7 +38,7 @@ class Journal:
             self.end += len(line)
 
     def prob(self, name, stamp):
-        """The K probabilities of an image, or None when it was not encoded since it was last changed."""
+        """The K probabilities of an image; None when it was not encoded since its last change."""
         known, prob = self.rows.get(name, (None, None))
         return prob if known == stamp else None
 

@@ -21,12 +21,8 @@ class LabelledPairs:
         return len(self.pairs)
 
     def text_facts(self, labels):
-        """How the text features were made, for a checkpoint; None without fusion. labels: hard or soft."""
-        if self.domains is None:
-            return None
-        names = ("encoder", "weights", "source", "zero_shot", "beta2", "beta3")
-        facts = {name: getattr(self.domains, name) for name in names}
-        return facts | {"classes": list(self.domains.classes), "prompts": list(self.domains.prompts), "labels": labels}
+        """`Domains.text_facts`, for a checkpoint; None without fusion."""
+        return self.domains and self.domains.text_facts(labels)
 
     def fingerprint(self):
         """A text by which a resumed run knows its data again: names, probabilities, text features."""

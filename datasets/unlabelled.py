@@ -9,10 +9,10 @@ from .images import image_size, read_image
 
 
 def read_batches(paths, preprocess, max_pixels, size, threads, ahead):
-    """Yield lists of `size` pairs, the last perhaps shorter: a preprocessed image and "", or None and what is wrong.
+    """Yield lists of `size` pairs, the last perhaps shorter: a preprocessed image and "", or None and the problem.
 
-    preprocess: from H x W x 3 uint8 RGB. max_pixels: an image with more is not decoded. threads: that read; decoding
-    and resizing release Python's lock. ahead: batches that are read while one that was yielded is in use.
+    preprocess: from H x W x 3 uint8 RGB. max_pixels: a larger image is not decoded. threads: number of readers
+    (decoding and resizing release Python's lock). ahead: batches to read while the one yielded is in use.
     """
 
     def read(path):
@@ -38,6 +38,6 @@ def eight_bit(image):
 
 
 def stamp(path):
-    """(size in bytes, time of modification in ns), by which a changed file is known."""
+    """(size in bytes, time of modification in ns): differs when a file has changed."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 
 from datasets.domains import (
-    hand_labels,
     load_domains,
     open_domains,
     prob_of,
-    read_labels,
-    readable,
     save_domains,
     stand_in_domains,
     stand_in_text,
 )
+from datasets.labels import read_labels, readable
+from utils.checkpoint import TEXT_PARTS
 from utils.settings import Text
 
 TEXT = Text(encoder="stand-in")
@@ -36,6 +35,11 @@ def test_known_labels_become_one_hot_and_survive_the_file(folder):
     assert loaded.prob.tolist() == [[1, 0], [0, 1], [0, 1]]
     assert np.array_equal(loaded.text, domains.text)
     assert np.load(folder / "domains.npz", allow_pickle=False)["classes"].tolist() == ["indoor", "outdoor"]
+
+
+def test_a_checkpoint_keeps_every_fact_of_the_text(folder):
+    facts = stand_in_domains(folder, TEXT.classes, TEXT.prompts).text_facts("soft")
+    assert {name: type(value) for name, value in facts.items()} == TEXT_PARTS
 
 
 def test_stand_in_vectors_are_orthonormal_and_fixed():
@@ -65,22 +69,22 @@ def test_lines_by_hand_are_told_from_written_ones(tmp_path):
         "added.png,indoor",
     ]
     (tmp_path / "domains.csv").write_text("\n".join(lines))
-    assert hand_labels(tmp_path, TEXT.classes) == {
+    assert read_labels(tmp_path, TEXT.classes, by_hand=True) == {
         "turned.png": "indoor", "given.png": "outdoor", "added.png": "indoor"
     }
     (tmp_path / "domains.csv").write_text("name,domain,remark\na.png,indoor,dark\n")
-    assert hand_labels(tmp_path, TEXT.classes) == {"a.png": "indoor"}
+    assert read_labels(tmp_path, TEXT.classes, by_hand=True) == {"a.png": "indoor"}
     (tmp_path / "domains.csv").write_text("\n".join([*lines[:2], "a.png,indoor,0.5,x"]))
     with pytest.raises(ValueError, match="line 3: 0.5, x are not all probabilities"):
-        hand_labels(tmp_path, TEXT.classes)
+        read_labels(tmp_path, TEXT.classes, by_hand=True)
 
 
 def test_other_classes_than_before_are_no_corrections(tmp_path):
     (tmp_path / "domains.csv").write_text("name,domain,indoor,outdoor\na.png,indoor,0.9000,0.1000\n")
-    assert hand_labels(tmp_path, ("street", "room")) == {}
+    assert read_labels(tmp_path, ("street", "room"), by_hand=True) == {}
     (tmp_path / "domains.csv").write_text("name,domain,indoor,outdoor\na.png,indoor,1,0\n")
     with pytest.raises(ValueError, match="line 2: 'indoor' is none of text.classes .*move the file away"):
-        hand_labels(tmp_path, ("street", "room"))
+        read_labels(tmp_path, ("street", "room"), by_hand=True)
 
 
 def test_written_probabilities_keep_the_most_likely_class():

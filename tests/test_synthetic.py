@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from datasets.demo import landscape, room, street
-from datasets.domains import read_labels
+from datasets.labels import read_labels
 from datasets.pairs import Pairs
 from datasets.synthetic import add_haze, demo_pair, make_demo
 
