@@ -46,7 +46,7 @@ def main(argv=None):
     args = config_parser(__doc__).parse_args(argv)
     config = load_config(args.config, args.overrides)
     if config.data.root is None:
-        make_demo(config.data.folder)
+        make_demo(config.data.folder, config.data.scenes)
     text = config.text
 
     @cache

@@ -1,5 +1,6 @@
 """Dehaze photographs.
 
+    python predict.py --input photos --output dehazed                    by the weights that come with the project
     python predict.py --checkpoint checkpoints/demo/best.pt --input photos --output dehazed --domain outdoor
     python predict.py --checkpoint best.pt --input "photos/**/*.jpg" --output dehazed --compare
     python predict.py --checkpoint best.pt --input scan.tif --output dehazed --max-memory 4GB
@@ -28,6 +29,7 @@ from utils.distributed import pick_device
 from utils.entry import Parser, run
 from utils.evaluate import DTYPES, autocast
 from utils.memory import free_memory, parse_size
+from utils.settings import Text
 
 
 def main(argv=None):
@@ -42,6 +44,8 @@ def main(argv=None):
 
     # Network: from the checkpoint alone; and what tells it a photograph's domain.
     network, text = load_network(args.checkpoint, args.text)
+    if args.checkpoint == "starter":
+        print("weights: the starter's, trained on rendered scenes alone (weights/starter.md)")
     network.to(device).requires_grad_(False)
     fast = inference_form(network, DTYPES[args.precision])
     find_prob = domain_finder(args.domain, text, network, args.clip_weights, device)
@@ -52,7 +56,7 @@ def main(argv=None):
         try:
             photo = read_photo(file, args.max_pixels)
             prob = find_prob(photo)
-            if text is not None and args.domain == "auto":
+            if text is not None and args.domain == "auto" and prob.min() < prob.max():
                 tqdm.write(f"{name}: {text['classes'][prob.argmax()]}, {prob.max():.3f}", file=sys.stdout)
             dehazed = replace(photo, pixels=dehaze(network, fast, photo.pixels, prob, device, args.precision, most))
             write_photo(target, dehazed)
@@ -70,10 +74,10 @@ def main(argv=None):
 
 def parse(argv):
     parser = Parser(__doc__)
-    parser.add_argument("--checkpoint", required=True, type=Path, help="of this project, or a published one")
+    parser.add_argument("--checkpoint", default="starter", help="of this project, or a published one; default: starter")
     parser.add_argument("--input", required=True, nargs="+", help="files, folders with all subfolders, glob patterns")
     parser.add_argument("--output", required=True, type=Path, help="folder for the results")
-    parser.add_argument("--domain", default="auto", help="auto (asks CLIP), indoor, outdoor, or another text class")
+    parser.add_argument("--domain", default="auto", help="auto (asks CLIP), indoor, outdoor, or another class")
     parser.add_argument("--clip-weights", help="for auto: CLIP's weights, where they are not found as in the training")
     parser.add_argument("--text", type=Path, help="for a published MixCLDehazeNet: a folder labelled by clip_text.py")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -123,23 +127,24 @@ def domain_finder(name, text, network, clip_weights, device):
             raise ValueError(f"--domain {name} is none of the network's: {', '.join(classes)}, or auto")
         prob = torch.eye(len(classes), device=device)[[classes.index(name)]]
         return lambda photo: prob
-    if text["encoder"] == STAND_IN:
-        raise ValueError(
-            f"the network was trained on stand-in text, so CLIP cannot choose its domain: "
-            f"add --domain {' or --domain '.join(classes)}"
-        )
+    stand_in = text["encoder"] == STAND_IN
+    if stand_in and clip_weights is None:
+        print(f"domain: told all equally, for want of CLIP's weights; --domain {' or '.join(classes)} names it")
+        equal = torch.full((1, len(classes)), 1 / len(classes), device=device)
+        return lambda photo: equal
     remedy = f"name the CLIP weights it was trained with by --clip-weights, or add --domain {' or '.join(classes)}"
+    architecture, zero_shot = (Text.encoder, "clip") if stand_in else (text["encoder"], text["zero_shot"])
     try:
-        encoder = load_encoder(text["encoder"], clip_weights or text["source"], device)
+        encoder = load_encoder(architecture, clip_weights or text["source"], device)
     except ValueError as error:
         raise ValueError(f"{error}; {remedy}") from None
-    zero_shot = ZeroShot(encoder, classes, text["prompts"], text["zero_shot"], text["beta2"], text["beta3"])
-    if not torch.allclose(zero_shot.text, network.text.cpu(), atol=1e-3):
+    clip = ZeroShot(encoder, classes, text["prompts"], zero_shot, text["beta2"], text["beta3"])
+    if not stand_in and not torch.allclose(clip.text, network.text.cpu(), atol=1e-3):
         raise ValueError(f"{clip_weights or text['source']} gives other text features than the network has: {remedy}")
 
     def ask(photo):
         image = photo.pixels if photo.pixels.dtype == np.uint8 else (photo.pixels >> 8).astype(np.uint8)
-        prob = zero_shot.prob(zero_shot.preprocess(image)[None].to(device)).float()
+        prob = clip.prob(clip.preprocess(image)[None].to(device)).float()
         return torch.eye(len(classes), device=device)[prob.argmax(1)] if text["labels"] == "hard" else prob
 
     return ask

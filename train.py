@@ -222,7 +222,7 @@ def open_batches(config, data, val_data, step, device):
     """This process's batches: an iterator over those to train on from `step` on, and a loader of those to validate."""
     settings, rank, world = config.train, distributed.rank(), distributed.world_size()
     extra = (config.data.edge_decay, config.data.flip, config.data.rotate, config.data.haze_strength)
-    samples = TrainingSamples(data.pairs, data.prob, config.seed, settings.crop, *extra)
+    samples = TrainingSamples(data.pairs, data.prob, config.seed, settings.crop, *extra, config.text.unknown)
     span = (step, settings.steps)
     order = TrainingOrder(len(data), settings.batch, config.seed, *span, rank, world, settings.accumulate)
     val_samples = EvaluationSamples(val_data.pairs, val_data.prob, validation_crop(config))

@@ -62,9 +62,12 @@ class Pairs:
 class TrainingSamples(Dataset):
     """Augmented crops of pairs, fetched by (image, position): the same position always gives the same sample."""
 
-    def __init__(self, pairs, prob, seed, crop, edge_decay=0.0, flip=True, rotate=False, haze_strength=None):
-        """prob: N x K array for the N pairs; haze_strength as in `thin`, None: as it is; the rest as in `augment`."""
-        self.pairs, self.prob, self.seed, self.haze_strength = pairs, prob, seed, haze_strength
+    def __init__(
+        self, pairs, prob, seed, crop, edge_decay=0.0, flip=True, rotate=False, haze_strength=None, unknown=0.0
+    ):
+        """prob: N x K array for the N pairs; haze_strength as in `thin`, None: as it is; unknown: the share of samples
+        that get every class equally instead; the rest as in `augment`."""
+        self.pairs, self.prob, self.seed, self.haze_strength, self.unknown = pairs, prob, seed, haze_strength, unknown
         self.crop, self.edge_decay, self.flip, self.rotate = crop, edge_decay, flip, rotate
 
     def __getitem__(self, sample):
@@ -73,10 +76,12 @@ class TrainingSamples(Dataset):
         rng = np.random.default_rng((self.seed, 2, position))
         images = augment(self.pairs.read(index), rng, self.crop, self.edge_decay, self.flip, self.rotate)
         hazy, clear = map(to_tensor, images)
+        hazy = thin(hazy, clear, rng, self.haze_strength) if self.haze_strength else hazy
+        prob = self.prob[index]
         return {
-            "hazy": thin(hazy, clear, rng, self.haze_strength) if self.haze_strength else hazy,
+            "hazy": hazy,
             "clear": clear,
-            "prob": self.prob[index],
+            "prob": np.full_like(prob, 1 / len(prob)) if rng.random() < self.unknown else prob,
             "name": self.pairs.hazy.name(index),
         }
 

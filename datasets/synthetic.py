@@ -1,4 +1,4 @@
-"""Haze by the atmospheric scattering model, and the demo: generated scenes of two domains with known depth."""
+"""Haze by the atmospheric scattering model, and pairs made with it: generated scenes of two domains with depth."""
 
 import csv
 import io
@@ -7,14 +7,17 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
-from .demo import landscape, room, street
+from .demo import DOMAINS, compress, develop
 from .images import replace_file, write_image
 
-SIZE = (160, 224)  # of the demo's images, pixels
-SCENES = {"train": 160, "test": 40}  # pairs a split; half of them indoor
+SIZE = (160, 224)  # of the images, pixels
+ENLARGEMENT = (1.0, 2.4)  # of the drawn scene: photographs at full size have softer edges than drawings
+SPLITS = ("train", "test")
+NUM_TEST = 40  # pairs
 
 
 def add_haze(clear, depth, beta, airlight):
@@ -35,39 +38,32 @@ def add_haze(clear, depth, beta, airlight):
     return clear * transmission + airlight * (1 - transmission)
 
 
-def indoor_haze(rng, depth):
-    """Scattering (1 / metre) and airlight as in RESIDE's indoor set: beta 0.6 to 1.8 over the room's depth, grey."""
-    return rng.uniform(0.6, 1.8) / depth.max(), np.full(3, rng.uniform(0.7, 1.0))
-
-
-def outdoor_haze(rng, depth):
-    """Scattering (1 / metre) and airlight as in RESIDE's outdoor set: beta 0.04 to 0.2, here over 20 m (a visibility
-    of 2000 to 400 m), bright, and up to a tenth bluer than grey, as the sky that lights it."""
-    blue = rng.uniform(0, 0.1)
-    return rng.uniform(0.04, 0.2) / 20, rng.uniform(0.8, 1.0) * np.array([1 - blue, 1 - blue / 2, 1.0])
-
-
-DOMAINS = {"indoor": ((room,), indoor_haze), "outdoor": ((street, landscape), outdoor_haze)}
-
-
 def demo_pair(split, number, seed=0):
-    """The demo's scene of that number: name, domain, hazy and clear (SIZE x 3 uint8). A function of its arguments."""
-    rng = np.random.default_rng((seed, list(SCENES).index(split), number))
-    domain = list(DOMAINS)[number % 2]
-    scenes, haze = DOMAINS[domain]
-    clear, depth = scenes[number // 2 % len(scenes)](rng, SIZE)
-    beta, airlight = haze(rng, depth)
-    hazy = add_haze(clear, depth, beta, airlight)
-    name = f"{number:04}_{airlight.max():.2f}_{beta:.3f}.png"
-    return name, domain, *(np.uint8(np.rint(image * 255)) for image in (hazy, clear))
+    """The scene of that number: name, domain, hazy and clear (SIZE x 3 uint8). A function of its arguments.
+
+    Half of the hazy images have been through JPEG, as most photographs have.
+    """
+    rng = np.random.default_rng((seed, SPLITS.index(split), number))
+    name = list(DOMAINS)[number % 2]
+    domain = DOMAINS[name]
+    scene, enlargement = domain.scenes[number // 2 % len(domain.scenes)], rng.uniform(*ENLARGEMENT)
+    clear, depth = scene(rng, tuple(round(side / enlargement) for side in SIZE))
+    clear, depth = (cv2.resize(image, SIZE[::-1], interpolation=cv2.INTER_LINEAR) for image in (clear, depth))
+    clear = develop(rng, clear, **domain.camera)
+    optical_depth, airlight = domain.haze(rng, depth)
+    hazy = add_haze(clear, optical_depth, 1.0, airlight)
+    hazy, clear = (np.uint8(np.rint(image * 255)) for image in (hazy, clear))
+    hazy = compress(rng, hazy) if rng.random() < 0.5 else hazy
+    return f"{number:05}.png", name, hazy, clear
 
 
-def make_demo(root, seed=0):
+def make_demo(root, num_train, seed=0):
     """Make the demo's splits under a folder, in DehazeFormer's layout with known labels in domains.csv.
 
+    num_train: training pairs, half of them indoor.
     A split whose domains.csv is there is left as it is: that file is written last.
     """
-    for split, num_pairs in SCENES.items():
+    for split, num_pairs in zip(SPLITS, (num_train, NUM_TEST), strict=True):
         folder = Path(root) / split
         table = folder / "domains.csv"
         if table.exists():

@@ -33,7 +33,7 @@ ARGUMENTS = {
     "a file that is no image": (["--input", "small.yaml"], "small.yaml"),
     "a folder without images": (["--input", "checkpoints"], "names no images"),
     "a domain that is none": (["--input", "in", "--domain", "sea"], "indoor, outdoor"),
-    "CLIP without CLIP": (["--input", "in", "--domain", "auto"], "--domain indoor"),
+    "CLIP without CLIP": (["--input", "in", "--domain", "auto", "--clip-weights", "none.pt"], "--domain indoor"),
     "a checkpoint that is none": (["--input", "in", "--checkpoint", "none.pt"], "none.pt does not exist"),
     "memory that is no size": (["--input", "in", "--max-memory", "much"], "'much' is no size"),
     "no memory": (["--input", "in", "--max-memory", "0"], "'0' is no size"),

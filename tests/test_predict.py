@@ -98,7 +98,6 @@ def test_a_second_run_overwrites_nothing_and_a_network_without_text_needs_no_dom
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--domain", "auto"], "trained on stand-in text, so CLIP cannot choose its domain: add --domain indoor or"),
         (["--domain", "sea"], "--domain sea is none of the network's: indoor, outdoor, or auto"),
         (["--domain", "indoor", "--max-memory", "much"], "'much' is no size in memory"),
     ],
@@ -109,6 +108,15 @@ def test_a_mistake_is_one_line(tmp_path, arguments, line):
     done = predict(tmp_path, "--checkpoint", "n.pt", "--input", "a.png", "--output", "out", *arguments)
     assert done.returncode == 2 and line in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_without_clip_a_network_of_stand_in_text_is_told_every_domain_equally(tmp_path):
+    network = save_network(tmp_path / "n.pt")
+    write_photo(tmp_path / "a.png", Photo(noise(41, 50), "PNG"))
+    done = predict(tmp_path, "--checkpoint", "n.pt", "--input", "a.png", "--output", "out")
+    assert done.returncode == 0 and "domain: told all equally" in done.stdout, done.stderr
+    expected = dehazed(network, noise(41, 50), torch.tensor([[0.5, 0.5]]))
+    assert differ(read_photo(tmp_path / "out" / "a.png", 2**40).pixels, expected) <= 1
 
 
 def test_too_little_memory_is_one_line(tmp_path):

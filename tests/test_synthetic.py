@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from datasets.demo import landscape, room, street
+from datasets.demo import DOMAINS, develop
+from datasets.demo.outdoors import landscape, street
+from datasets.demo.photographs import photograph
+from datasets.demo.rooms import room
 from datasets.labels import read_labels
 from datasets.pairs import Pairs
 from datasets.synthetic import add_haze, demo_pair, make_demo
@@ -37,7 +40,9 @@ def test_haze_refuses_what_does_not_fit(change, message):
         add_haze(**good | change)
 
 
-@pytest.mark.parametrize(("scene", "near", "far"), [(room, 0.2, 20), (street, 0.5, 600), (landscape, 0.5, 6000)])
+@pytest.mark.parametrize(
+    ("scene", "near", "far"), [(room, 0.2, 20), (street, 0.5, 600), (landscape, 0.5, 6000), (photograph, 0.5, 200)]
+)
 def test_scenes_have_colours_in_range_and_depth_in_metres(scene, near, far):
     clear, depth = scene(np.random.default_rng(1), (48, 64))
     assert clear.shape == (48, 64, 3) and depth.shape == (48, 64)
@@ -57,15 +62,31 @@ def test_the_demo_is_a_function_of_seed_split_and_number():
         assert not np.array_equal(first[3], other[3])
 
 
+def test_a_camera_stretches_the_levels_and_sets_the_brightness():
+    scene = np.random.default_rng(0).random((48, 64, 3)) * 0.4 + 0.3
+    ranges = {"black": (1, 1), "saturation": (1, 1), "warmth": (0, 0)}
+    dark, bright = (develop(np.random.default_rng(1), scene, mean=(mean, mean), **ranges) for mean in (0.3, 0.5))
+    assert dark.mean() < bright.mean() - 0.05 and dark.min() < 0.02
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_haze_is_as_strong_as_real_haze_and_its_airlight_nearly_grey(name):
+    rng = np.random.default_rng(0)
+    hazes = [DOMAINS[name].haze(rng, np.float32(rng.uniform(1, 200, (40, 40)))) for _ in range(100)]
+    strength = [1 - np.exp(-optical_depth).mean() for optical_depth, _ in hazes]
+    assert 0.15 < np.median(strength) < 0.6 and min(strength) < 0.1 and np.min([depth for depth, _ in hazes]) >= 0
+    assert all(0.65 < airlight.min() and airlight.max() - airlight.min() < 0.1 for _, airlight in hazes)
+
+
 def test_an_interrupted_demo_is_finished_and_a_finished_one_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.synthetic.SCENES", {"train": 3, "test": 2})
-    make_demo(tmp_path)
+    monkeypatch.setattr("datasets.synthetic.NUM_TEST", 2)
+    make_demo(tmp_path, 3)
     pairs = Pairs(tmp_path, "train")
     assert list(read_labels(tmp_path / "train", ("indoor", "outdoor")).values()) == ["indoor", "outdoor", "indoor"]
     before = pairs.hazy.path(0).read_bytes()
     pairs.hazy.path(0).unlink()
-    make_demo(tmp_path)
+    make_demo(tmp_path, 3)
     assert not pairs.hazy.path(0).exists()  # the table says that the split is whole
     (tmp_path / "train" / "domains.csv").unlink()
-    make_demo(tmp_path)
+    make_demo(tmp_path, 3)
     assert pairs.hazy.path(0).read_bytes() == before

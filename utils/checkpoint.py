@@ -18,6 +18,8 @@ FORMAT = 1
 NUMBERS = {torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8}
 NUMBERS |= {torch.int16, torch.int32, torch.int64}
 
+STARTER = Path(__file__).parent.parent / "weights" / "starter.pt"  # weights/starter.md says what they are
+
 # What every checkpoint of this project has, and what each is.
 PARTS = {"step": int, "network": dict, "ema": (dict, type(None)), "settings": dict, "text": (dict, type(None))}
 NETWORK_PARTS = {"size": str, "fusion": str, "merge": str, "state": dict}
@@ -47,7 +49,7 @@ def load(path):
     Raises ValueError naming the file when it is missing, broken, or holds more than tensors and plain Python; for a
     checkpoint of this project, also when a part of it is missing. Its settings come with the defaults of newer ones.
     """
-    path = Path(path)
+    path = located(path)
     if not path.is_file():
         raise ValueError(f"checkpoint {path} does not exist")
     try:
@@ -70,6 +72,11 @@ def load(path):
         except ValueError as error:
             raise ValueError(f"checkpoint {path} is incomplete or of another version: {error}") from None
     return checkpoint
+
+
+def located(path):
+    """The file of a checkpoint; the name `starter` stands for the weights that come with the project."""
+    return STARTER if str(path) == "starter" else Path(path)
 
 
 def refuse_damage(path):
@@ -132,7 +139,7 @@ def naming(path):
 def sha256(path):
     """The file's SHA-256, in hex."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open(located(path), "rb") as file:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()

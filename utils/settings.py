@@ -9,7 +9,8 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class Data:
-    root: str | None = None  # folder of the data set; None: the demo scenes, made in data/demo when they are missing
+    root: str | None = None  # folder of the data set; None: rendered scenes, made under data/ when they are missing
+    scenes: int = 160  # rendered training pairs, where root is None; 160: the demo's
     train: str = "train"  # split folder to train on
     test: str = "test"  # split folder to test on
     val: float | str = 0.05  # share of the training pairs held out, or a split folder, or "test-crop" (published way)
@@ -24,8 +25,8 @@ class Data:
 
     @property
     def folder(self):
-        """The root, or where the demo scenes are."""
-        return self.root or "data/demo"
+        """The root, or where the rendered scenes are."""
+        return self.root or ("data/demo" if self.scenes == 160 else f"data/scenes-{self.scenes}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Text:
     # soft: the network sees the probabilities; hard: one-hot of the most likely class (published)
     labels: Literal["soft", "hard"] = "soft"
     shuffle: bool = False  # ablation: every training image gets another, random image's probabilities
+    unknown: float = 0.0  # share of the training samples that are given every class equally, as where none is known
     batch: int = 64  # images a batch of the encoder
     accept: bool = False  # train on text features that were made with other settings than these
 
@@ -119,6 +121,7 @@ class Config:
 # dotted key -> smallest and largest value
 RANGES = {
     "seed": (0, 2**32 - 1),
+    "data.scenes": (2, 1_000_000),
     "data.workers": (0, 256),
     "data.val_crop": (16, 65536),
     "data.edge_decay": (0, 1),
@@ -126,6 +129,7 @@ RANGES = {
     "model.window": (1, 65536),
     "text.beta2": (0, 100),
     "text.beta3": (0, 100),
+    "text.unknown": (0, 1),
     "text.batch": (1, 65536),
     "train.steps": (1, 10**9),
     "train.batch": (1, 65536),

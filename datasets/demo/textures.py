@@ -9,15 +9,13 @@ import cv2
 import numpy as np
 from skimage import data
 
-PICTURES = ("astronaut", "chelsea", "coffee", "rocket", "stereo_motorcycle")
-GRAINS = ("brick", "grass", "gravel")
+PICTURES = ("astronaut", "camera", "chelsea", "coffee", "rocket")  # of 400 pixels a side and more
 
 
 @cache
 def photograph(name):
     """A bundled photograph, h x w (grey) or h x w x 3, float32 in [0, 1]."""
-    image = getattr(data, name)()
-    return np.float32(image[0] if isinstance(image, tuple) else image) / 255
+    return np.float32(getattr(data, name)()) / 255
 
 
 def colour(rng, hue, saturation, value):
@@ -26,7 +24,7 @@ def colour(rng, hue, saturation, value):
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
 
 
-def any_colour(rng, value=(0.25, 0.9), saturation=(0.05, 0.6)):
+def any_colour(rng, value=(0.2, 0.9), saturation=(0.05, 0.5)):
     return colour(rng, (0, 360), saturation, value)
 
 
@@ -43,14 +41,11 @@ def noise(rng, shape, coarse=4, octaves=5, decay=0.6):
     return total / (1 + decay)
 
 
-def grain(rng, shape, name=None):
-    """A crop of a photographed material as a factor around 1, h x w."""
-    image = photograph(name or GRAINS[rng.integers(len(GRAINS))])
-    top, left = (rng.integers(side // 2) for side in image.shape)
-    rows, columns = ((np.arange(side) + first) % (2 * 512) for side, first in zip(shape, (top, left), strict=True))
-    rows, columns = (np.where(index < 512, index, 1023 - index) for index in (rows, columns))  # mirrored repeats
-    crop = image[np.ix_(rows, columns)]
-    return crop / image.mean()
+def grain(rng, shape, name):
+    """A crop of a photographed material as a factor around 1, h x w; the photograph is repeated in mirrors."""
+    image = photograph(name)
+    places = (np.arange(side) + rng.integers(256) for side in shape)
+    return image[np.ix_(*(np.abs(place % 1022 - 511) for place in places))] / image.mean()
 
 
 def plain(rng, shape, tone, roughness=0.06, material=None):
@@ -94,9 +89,10 @@ def wallpaper(rng, shape, tone, stripes):
 
 
 def picture(rng, shape):
-    """A crop of a bundled colour photograph with random colours."""
+    """A crop of a bundled photograph with random colours."""
     image = photograph(PICTURES[rng.integers(len(PICTURES))])
     height, width = image.shape[:2]
+    image = np.broadcast_to(image.reshape(height, width, -1), (height, width, 3))
     part = rng.uniform(0.3, 0.9)
     top, left = (int(rng.uniform(0, 1 - part) * side) for side in (height, width))
     crop = image[top : top + int(part * height), left : left + int(part * width)]
@@ -164,22 +160,16 @@ def foliage(rng, shape, tone, density=0.1):
     return np.dstack([np.clip(image, 0, 1), opacity]).astype(np.float32)
 
 
-def conifer(rng, shape, tone):
-    """A spruce, h x w x 4: a ragged cone with layered branches."""
-    y, x = np.meshgrid(np.linspace(0, 1, shape[0]), np.linspace(-1, 1, shape[1]), indexing="ij")
-    layers = 0.8 + 0.2 * np.sin(y * rng.uniform(35, 60))
-    leaves = noise(rng, shape, 6, 4, 0.9)
-    opacity = (np.abs(x) < np.minimum(y * 1.05, 1) * layers + 0.25 * leaves * y).astype(np.float32)
-    image = tone * np.clip(0.75 - 0.3 * x + 0.5 * leaves, 0.2, 1.5)[..., None]
-    return np.dstack([np.clip(image, 0, 1), opacity]).astype(np.float32)
-
-
 def clouds(rng, shape):
-    """A sky: paler towards the horizon at the bottom, with clouds from none to a full cover."""
+    """A sky: overcast two times in three, from grey to white; or blue, paler towards the horizon, with some clouds."""
     height, width = shape
+    ramp = np.linspace(0, 1, height)[:, None, None] ** rng.uniform(0.5, 1.2)
+    if rng.random() < 0.65:
+        tone = rng.uniform(0.7, 1.0) * (1 + rng.normal(0, 0.03, 3))
+        shade = 1 + rng.uniform(-0.25, 0.05) * (1 - ramp) + rng.uniform(0, 0.06) * noise(rng, shape)[..., None]
+        return np.clip(tone * shade, 0, 1).astype(np.float32)
     zenith = colour(rng, (205, 225), (0.2, 0.6), (0.65, 0.9))
     horizon = colour(rng, (195, 220), (0.02, 0.15), (0.85, 0.97))
-    ramp = np.linspace(0, 1, height)[:, None, None] ** rng.uniform(0.5, 1.2)
     sky = zenith * (1 - ramp) + horizon * ramp
     cover = np.clip(noise(rng, (height // 2, width), 4, 7) * 1.6 + rng.uniform(-0.6, 0.9), 0, 1)
     cover = cv2.resize(cover, (width, height))[..., None] * (1 - 0.5 * ramp)
