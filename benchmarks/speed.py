@@ -263,12 +263,21 @@ def peak_memory(device):
 
 def limit(args, precision, device):
     """Multiply-adds and least bytes of the convolutions, the device's rates, and the seconds that they imply."""
+    from utils.evaluate import DTYPES
+
+    dtype = DTYPES[precision]
+    totals = least_work(args, dtype)
+    rate, bandwidth = matrix_rate(dtype, device), copy_bandwidth(device)
+    seconds = max(totals["multiply_adds"] / rate, totals["bytes"] / bandwidth)
+    return {**totals, "multiply_adds_per_second": rate, "bytes_per_second": bandwidth, "seconds": seconds}
+
+
+def least_work(args, dtype):
+    """Multiply-adds and least bytes of the convolutions of one run."""
     import torch
     from torch import nn
 
-    from utils.evaluate import DTYPES
-
-    dtype, totals = DTYPES[precision], {"multiply_adds": 0, "bytes": 0}
+    totals = {"multiply_adds": 0, "bytes": 0}
 
     def count(layer, inputs, output):
         values = inputs[0].numel() + output.numel() + layer.weight.numel()
@@ -283,11 +292,8 @@ def limit(args, precision, device):
     side = (args.crop, args.crop) if args.train else (args.height, args.width)
     with torch.no_grad():
         network(torch.empty(args.batch, 3, *side, device="meta"), None if second is None else second.to("meta"))
-    if args.train:  # the gradients of inputs and of weights cost as much as the outputs, each
-        totals = {name: 3 * value for name, value in totals.items()}
-    rate, bandwidth = matrix_rate(dtype, device), copy_bandwidth(device)
-    seconds = max(totals["multiply_adds"] / rate, totals["bytes"] / bandwidth)
-    return {**totals, "multiply_adds_per_second": rate, "bytes_per_second": bandwidth, "seconds": seconds}
+    # a training step's gradients of inputs and of weights cost as much as the outputs, each
+    return {name: (3 if args.train else 1) * value for name, value in totals.items()}
 
 
 def matrix_rate(dtype, device):
