@@ -10,9 +10,12 @@
     python test.py configs/reside6k_s.yaml test.input=clear run=clear checkpoint=checkpoints/reside6k_s/best.pt
                                                                             what does it do to clear images?
 
-Writes results/<run>-<split>/: metrics.json, results.csv, report.html, images/ when asked for.
+Writes results/<run>-<split>/: metrics.json, results.csv, report.html, images/ when asked for. The results
+of a test with other settings are not replaced: name another run, and the checkpoint.
 """
 
+import json
+import shutil
 import time
 from pathlib import Path
 
@@ -26,7 +29,7 @@ from datasets.images import to_image, write_image
 from datasets.labels import read_labels
 from datasets.order import same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs
-from models import inference_form, is_published, kernels_report, needs_text, network_of, use_plain
+from models import describe, inference_form, is_published, kernels_report, needs_text, network_of, use_plain
 from models.clip import identify
 from utils import checkpoint, distributed
 from utils.config import load_config
@@ -43,17 +46,19 @@ from utils.results import (
     write_report,
     write_results,
 )
-from utils.settings import flatten, to_plain, window_pixels
+from utils.settings import Test, flatten, to_plain, window_pixels
+
+FREE = ("batch", "images", "precision")  # `test` settings that change no score by more than rounding
 
 
 def main(argv=None):
     args = config_parser(__doc__).parse_args(argv)
     config = load_config(args.config, args.overrides)
     with distributed.processes(config.device) as device:
-        test(config, device)
+        test(config, device, args.overrides)
 
 
-def test(config, device):
+def test(config, device, overrides=()):
     torch.backends.cudnn.allow_tf32 = False
     if config.kernels == "plain":
         use_plain(device)
@@ -74,6 +79,10 @@ def test(config, device):
             f"{pairs.folder} was labelled by other text features than the network was trained with: run clip_text.py "
             "with the settings of the training, or set text.accept=true"
         )
+    model = {key: value for key, value in describe(network).items() if key != "state"}
+    for key in ("size", "fusion", "merge"):
+        if f"model.{key}={model[key]}" not in overrides and any(text.startswith(f"model.{key}=") for text in overrides):
+            raise ValueError(f"{path} is of model.{key}={model[key]}, which a test cannot change: leave it out")
     network = inference_form(network.to(device), DTYPES[config.test.precision])
     network = SelfEnsemble(network) if config.test.self_ensemble else network
     samples = EvaluationSamples(pairs, prob, config.test.crop)
@@ -83,6 +92,8 @@ def test(config, device):
 
     # Scores: one row an image; its picture, if asked for, is written when the network has made it.
     folder = results_folder(config.run, config.data.test)
+    distributed.on_main(lambda: refuse_another_test(folder, config, path))
+    distributed.on_main(lambda: set_aside(folder / "images"))
     files = [folder / "images" / name for name in image_names(pairs.names)]
 
     def write_images(indices, outputs):
@@ -103,7 +114,7 @@ def test(config, device):
         "protocol": PROTOCOL + (f", on centre crops of {config.test.crop} pixels" if config.test.crop else ""),
         "checkpoint": {"path": str(path), "sha256": sha256, "step": saved["step"]},
         "notes": notes(config.test, saved),
-        "settings": to_plain(config),
+        "settings": {**to_plain(config), "model": {**to_plain(config)["model"], **model}},
         "trained_with": saved["settings"],
         "environment": environment(device) | {"kernels": kernels_report(device)},
         "images_per_second": len(rows) / seconds,
@@ -114,8 +125,6 @@ def test(config, device):
     write_report(folder, metrics, rows, pictures)
     for note in metrics["notes"]:
         print(f"note: {note}")
-    if not config.test.images and (folder / "images").exists():
-        print(f"note: {folder / 'images'} is of an earlier test")
     print(score_table(metrics))
     print(f"results: {folder}")
 
@@ -159,6 +168,28 @@ def open_text(config, pairs, saved):
 def same_text(ours, theirs):
     """Whether two sets of K x D text embeddings are equal but for rounding."""
     return ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=1e-3)
+
+
+def refuse_another_test(folder, config, path):
+    """Raise ValueError where a folder holds the results of a test with settings by which the scores differ."""
+    try:
+        earlier = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["settings"]["test"]
+        changed = {key: earlier.get(key, value) for key, value in vars(Test()).items() if key not in FREE}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # nothing that could be lost
+        return
+    changed = {key: value for key, value in changed.items() if value != getattr(config.test, key)}
+    if changed:
+        was = ", ".join(f"test.{key}={value}" for key, value in changed.items())
+        raise ValueError(f"{folder} holds results with {was}: add run=NAME checkpoint={path}, or move it away")
+
+
+def set_aside(images):
+    """Move the pictures of an earlier test away, lest they pass for this one's."""
+    earlier = images.with_name("images-earlier")
+    if images.exists():
+        shutil.rmtree(earlier, ignore_errors=True)
+        images.replace(earlier)
+        print(f"note: the pictures of an earlier test are now in {earlier}")
 
 
 def notes(settings, saved):

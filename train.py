@@ -78,7 +78,7 @@ def train(config, device, dry_run):
     # Run folder: from here on a signal is remembered. The newest readable checkpoint of this run, if there is one.
     stop = StopSignal()
     folder = RunFolder(config, write=rank == 0)
-    fingerprint = data.fingerprint()
+    fingerprint = on_main(data.fingerprint)
     saved = on_main(lambda: folder.open(fingerprint))
 
     # Network and loss: fresh, or from the weights of model.init; a resumed run needs neither.
@@ -117,7 +117,8 @@ def train(config, device, dry_run):
             print("compiling kernels, once", flush=True)
 
     # Loop: report, validate, save, stop, step. A stop cuts validation short; it is made again on resuming.
-    clock, unsaved, first = Clock(device), False, state.step
+    clock, first = Clock(device), state.step
+    unsaved = not saved  # the first is written before any step: a full disk shows at once
     bar = tqdm(total=settings.steps, initial=state.step, unit="step", disable=None if rank == 0 else True)
     while True:
         done = state.step == settings.steps

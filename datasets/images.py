@@ -6,6 +6,7 @@ import struct
 import threading
 import warnings
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -59,6 +60,17 @@ def has_image_name(name):
 
 def is_image(path):
     return has_image_name(path.name) and path.is_file()
+
+
+def left_out(paths):
+    """In words, how many of the files are left out, with their endings; nothing where there are none.
+
+    Images among them lie in subfolders, or are links to nothing.
+    """
+    endings = Counter(path.suffix.lower() or "no ending" for path in paths if path.name[0] != "." and not path.is_dir())
+    named = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(5))
+    more = ", ..." if len(endings) > 5 else ""
+    return named and f"files left out, of other kinds or in subfolders: {named}{more}"
 
 
 def read_image(path):

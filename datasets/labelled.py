@@ -25,10 +25,10 @@ class LabelledPairs:
         return self.domains and self.domains.text_facts(labels)
 
     def fingerprint(self):
-        """A text by which a resumed run knows its data again: names, probabilities, text features."""
+        """A text by which a resumed run knows its data again: names, probabilities, text features; then the images."""
         digest = hashlib.sha256("\n".join(self.pairs.names).encode() + self.prob.tobytes())
         digest.update(self.domains.text.tobytes() if self.domains else b"")
-        return digest.hexdigest()
+        return f"{digest.hexdigest()} {self.pairs.fingerprint()}"
 
 
 def open_training(config, identify):

@@ -1,6 +1,7 @@
 """Folders of image pairs, <root>/<split>/hazy/NAME and <root>/<split>/GT/NAME, checked when they are opened."""
 
 import copy
+import hashlib
 import os
 import re
 from collections import Counter
@@ -10,8 +11,10 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from .augment import augment, centre_crop, thin
-from .images import read_image, to_tensor
+from .images import left_out, read_image, to_tensor
 from .listing import list_folder, sizes_of
+
+NUM_ENDS = 1000  # files whose last bytes tell that their pixels have changed
 
 LAYOUT = "expected <root>/<split>/hazy/NAME and <root>/<split>/GT/NAME with the same names"
 
@@ -57,6 +60,20 @@ class Pairs:
         some = copy.copy(self)
         some.hazy, some.clear, some.sizes = self.hazy.take(indices), self.clear.take(indices), self.sizes[indices]
         return some
+
+    def fingerprint(self):
+        """A hash of all files' sizes and of some files' ends, where a PNG has the checksum of its pixels.
+
+        Times of modification would need no reading, but do not survive a copy to another disk.
+        """
+        digest = hashlib.sha256()
+        for side in (self.hazy, self.clear):
+            digest.update(side.stamps[:, 0].tobytes())
+            for i in range(0, len(side), len(side) // NUM_ENDS + 1):
+                with open(side.path(i), "rb") as file:
+                    file.seek(max(side.stamps[i, 0] - 4096, 0))
+                    digest.update(file.read())
+        return digest.hexdigest()
 
 
 class TrainingSamples(Dataset):
@@ -121,8 +138,13 @@ def list_images(folder, side):
     if not path.is_dir():
         raise ValueError(f"no folder {path}: {LAYOUT}")
     found = list_folder(path)
+    others = map(os.fsdecode, set(os.listdir(os.fsencode(path))) - set(found.names.tolist()))
+    others = [path / name for name in others if name[0] != "."]
+    others = left_out(file for entry in others for file in (entry, *entry.rglob("*")))
     if not len(found):
-        raise ValueError(f"no images in {path}: {LAYOUT}")
+        raise ValueError(f"no images in {path}{others and f', {others}'}: {LAYOUT}")
+    if others:
+        print(f"note: {path}: {others}")
     for name in found.names:
         try:
             name.decode()

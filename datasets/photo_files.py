@@ -4,7 +4,7 @@ import glob
 import os
 from pathlib import Path
 
-from .images import ENDINGS, is_image
+from .images import ENDINGS, is_image, left_out
 
 
 def find_photos(arguments, output):
@@ -19,19 +19,22 @@ def find_photos(arguments, output):
         if path.is_file():
             if path.suffix.lower() not in ENDINGS:
                 raise ValueError(f"--input {path} has not the ending of an image ({', '.join(ENDINGS)})")
-            files = [(path, Path(path.name))]
+            files, others = [(path, Path(path.name))], ""
         else:
             root = path if path.is_dir() else fixed_part(argument)
             candidates = walk(path) if path.is_dir() else map(Path, glob.glob(argument, recursive=True))
             inside = output.resolve() != root.resolve() and output.resolve().is_relative_to(root.resolve())
-            files = [
-                (file, file.relative_to(root))
-                for file in candidates
-                if is_image(file) and not (inside and file.resolve().is_relative_to(output.resolve()))
+            candidates = [
+                file for file in candidates if not (inside and file.resolve().is_relative_to(output.resolve()))
             ]
+            files = [(file, file.relative_to(root)) for file in candidates if is_image(file)]
+            others = left_out(set(candidates) - {file for file, _ in files})
         if not files:
             exists = path.exists() or glob.has_magic(argument)
-            raise ValueError(f"--input {argument} " + ("names no images" if exists else "does not exist"))
+            reason = f"names no images{others and f', {others}'}" if exists else "does not exist"
+            raise ValueError(f"--input {argument} {reason}")
+        if others:
+            print(f"note: {argument}: {others}")
         found |= {(file.resolve(), name): file for file, name in files}
     return sorted(((file, name) for (_, name), file in found.items()), key=lambda pair: str(pair[1]))
 

@@ -41,7 +41,7 @@ def kill(folder, where, *overrides):
 def test_a_run_killed_again_and_again_ends_bit_for_bit_where_an_undisturbed_one_ends(straight, tmp_path):
     folder = tiny.make(tmp_path)
     kill(folder, "utils.evaluate:psnr:1")  # within the validation of step 3
-    kill(folder, "os:fsync:2", "data.workers=2")  # in writing the checkpoint of step 4; best.pt is that of step 3
+    kill(folder, "os:fsync:4", "data.workers=2")  # in writing the checkpoint of step 4; best.pt is that of step 3
     assert list(folder.glob("checkpoints/tiny/.last.pt.*.tmp"))
     last = folder / "checkpoints/tiny/last.pt"
     kill(folder, "pathlib:Path.replace:5")  # between moving last.pt to previous.pt and the new one into its place

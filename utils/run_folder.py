@@ -60,7 +60,8 @@ class RunFolder:
         """The newest readable checkpoint of this run, or None for a new one.
 
         A broken last.pt is set aside in favour of previous.pt, with a warning. Raises ValueError when neither can be
-        read, or when the settings have changed in a way that would change the result, or the training data have.
+        read, or is there beside a best.pt; or when the settings have changed in a way that would change the result, or
+        the training data have.
         data: what the data are known by, as in the state that is saved.
         """
         problem = None
@@ -78,6 +79,8 @@ class RunFolder:
                 self.last.replace(aside)
                 print(f"{problem}: kept as {aside}, resuming from {path}, step {state['step']}", file=sys.stderr)
             return state
+        if not problem and self.best.exists():  # a training writes last.pt before it has a best
+            problem = f"{self.path} holds best.pt, which a new training would replace, but no last.pt to go on from"
         if problem:
             raise ValueError(f"{problem}: move {self.path} away to start afresh, or set run=NAME")
         return None
@@ -88,7 +91,7 @@ class RunFolder:
         if kept:
             text = ", ".join(f"{key} was {old} and is {new}" for key, (old, new) in kept.items())
             raise ValueError(f"{self.path} was begun with other settings ({text}): put them back, or set run=NAME")
-        if state["data"] != data:
+        if not data.startswith(state["data"]):  # an older checkpoint's says nothing of the images' contents
             what = "other training images, labels or text features"
             raise ValueError(f"{self.path} was begun on {what}: put them back, or set run=NAME")
 
