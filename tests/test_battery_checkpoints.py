@@ -119,7 +119,8 @@ def sparse(values):
 
 FAULTS = {
     "none": (lambda path: path.unlink(), "best.pt does not exist"),
-    "a folder": (lambda path: (path.unlink(), path.mkdir()), "best.pt does not exist"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "best.pt is a folder"),
+    "NumPy arrays": (lambda path: np.savez(path.open("wb"), a=np.ones(3)), "no checkpoint, or a broken one"),
     "a link to itself": (lambda path: (path.unlink(), path.symlink_to("best.pt")), "best.pt does not exist"),
     "no bytes": (lambda path: path.write_bytes(b""), "best.pt"),
     "text": (lambda path: path.write_text("hello"), "best.pt"),
@@ -143,7 +144,7 @@ FAULTS = {
     "nothing in it": (content(lambda values: {}), "neither"),
     "other things": (content(lambda values: {"weights": [1, 2]}), "neither"),
     "a state dict of something else": (content(lambda values: {"linear.weight": torch.ones(2, 2)}), "neither"),
-    "another format": (replaced("format", 99), "neither"),
+    "another format": (replaced("format", 99), "another version"),
     **{f"no {name}": (without(name), f"its {name} is missing") for name in ("step", "ema", "settings", "text")},
     "no network": (without("network"), "neither"),
     **{

@@ -27,6 +27,10 @@ TEXT_PARTS = {"encoder": str, "weights": str, "source": str, "zero_shot": str, "
 TEXT_PARTS |= {"classes": list, "prompts": list, "labels": str}
 
 
+class Damage(ValueError):
+    """What `load` refuses in a file that could be read."""
+
+
 def save(path, checkpoint, previous=None):
     """Write a checkpoint, as `write_bytes` does.
 
@@ -50,6 +54,8 @@ def load(path):
     checkpoint of this project, also when a part of it is missing. Its settings come with the defaults of newer ones.
     """
     path = located(path)
+    if path.is_dir():
+        raise ValueError(f"checkpoint {path} is a folder: name a file in it, such as best.pt")
     if not path.is_file():
         raise ValueError(f"checkpoint {path} does not exist")
     try:
@@ -61,10 +67,16 @@ def load(path):
         refuse_odd_tensors(checkpoint)
     except pickle.UnpicklingError:
         raise ValueError(f"checkpoint {path} is broken or holds more than tensors and plain Python") from None
-    except Exception as error:  # a broken archive fails in many ways: zip, pickle, unicode and type errors
+    except Damage as error:
+        raise ValueError(f"checkpoint {path} cannot be used: {error}") from None
+    except OSError as error:
         raise ValueError(f"checkpoint {path} cannot be read: {reason(error)}") from None
+    except Exception:  # a broken archive fails in many ways: zip, pickle, unicode and type errors
+        raise ValueError(f"checkpoint {path} cannot be read: it is none, or a broken one") from None
     if not isinstance(checkpoint, dict):
         raise ValueError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not a checkpoint")
+    if checkpoint.get("format", FORMAT) != FORMAT:
+        raise ValueError(f"checkpoint {path} is of another version of this project: use that, or a newer one")
     if is_ours(checkpoint):
         try:
             refuse_missing(checkpoint)
@@ -80,18 +92,18 @@ def located(path):
 
 
 def refuse_damage(path):
-    """Raise ValueError for an archive that unpacks to far more than its size, or whose checksums do not fit."""
+    """Raise Damage for an archive that unpacks to far more than its size, or whose checksums do not fit."""
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())
         if unpacked > 2 * path.stat().st_size + 2**20:  # torch stores without compression: anything else is a bomb
-            raise ValueError("it unpacks to far more than its size")
+            raise Damage("it unpacks to far more than its size")
         damaged = archive.testzip()  # torch does not look at the checksums
     if damaged:
-        raise ValueError(f"it is damaged, the checksum of {damaged} does not fit")
+        raise Damage(f"it is damaged, the checksum of {damaged} does not fit")
 
 
 def refuse_odd_tensors(checkpoint):
-    """Raise ValueError for tensors that are not as in a state dict: dense, of numbers, all of which are in the file."""
+    """Raise Damage for tensors that are not as in a state dict: dense, of numbers, all of which are in the file."""
     waiting, seen = [checkpoint], set()
     while waiting:
         value = waiting.pop()
@@ -101,7 +113,7 @@ def refuse_odd_tensors(checkpoint):
         if isinstance(value, torch.Tensor):
             dense = value.device.type == "cpu" and value.layout == torch.strided and value.dtype in NUMBERS
             if not dense or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-                raise ValueError("it holds a tensor that is no plain array of numbers")
+                raise Damage("it holds a tensor that is no plain array of numbers")
         elif isinstance(value, dict):
             waiting += value.values()
         elif isinstance(value, (list, tuple, set)):
