@@ -1,6 +1,7 @@
 """The battery, checkpoints: a missing, damaged, unfitting or hostile one is named, and nothing in it runs."""
 
 import io
+import json
 import pickle
 import struct
 import zipfile
@@ -243,6 +244,27 @@ def test_a_training_with_no_readable_checkpoint_is_not_begun_anew(scripts, work,
         change(work / "checkpoints/small" / file)
     refused(scripts, work, "train.py", "small.yaml", says=["last.pt", "run=NAME"], memory=2**31)
     assert not (work / "fired").exists()
+
+
+def test_a_best_checkpoint_whose_last_one_is_gone_is_not_replaced(scripts, work):
+    for file in ("last.pt", "previous.pt"):
+        (work / "checkpoints/small" / file).unlink(missing_ok=True)
+    refused(scripts, work, "train.py", "small.yaml", says=["holds best.pt", "run=NAME"])
+
+
+def test_settings_that_contradict_the_checkpoint_are_refused_or_recorded_as_the_checkpoints(scripts, work):
+    refused(scripts, work, "test.py", "small.yaml", "model.fusion=none", says=["model.fusion=calip", "leave it out"])
+    (work / "small.yaml").write_text((work / "small.yaml").read_text().replace("size: n", "size: l"))
+    accepted(scripts, work, "test.py", "small.yaml")
+    assert json.loads((work / "results/small-test/metrics.json").read_text())["settings"]["model"]["size"] == "n"
+
+
+def test_the_results_of_another_test_are_not_replaced_and_pictures_of_an_earlier_one_set_aside(scripts, work):
+    for change in ("domain=wrong", "self_ensemble=true", "crop=16", "window=16", "input=clear"):
+        refused(scripts, work, "test.py", "small.yaml", f"test.{change}", says=["results/small-test holds results with", "run="])
+    accepted(scripts, work, "test.py", "small.yaml", "test.images=true")
+    assert "images-earlier" in accepted(scripts, work, "test.py", "small.yaml").stdout
+    assert not (work / "results/small-test/images").exists()
 
 
 @pytest.mark.parametrize("weights", ["torch.save of a class", "pickle"])

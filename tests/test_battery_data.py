@@ -226,6 +226,31 @@ def test_two_images_of_one_stem_are_both_written(scripts, work):
     assert len(list((work / "results/small-test/images").iterdir())) == 2
 
 
+def test_files_that_are_left_out_are_counted(scripts, work):
+    for name in ("sub/1.png", "sub/2.png", "3.heic"):
+        path = work / "data/test/hazy" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encoded(".png"))
+    said = accepted(scripts, work, "test.py", "small.yaml").stdout
+    assert "data/test/hazy: files left out, of other kinds or in subfolders: 2 .png, 1 .heic" in said
+    (work / "data/test/hazy/0.png").unlink()
+    refused(scripts, work, "test.py", "small.yaml", says=["no images in", "2 .png"])
+    keep = ["--checkpoint", "checkpoints/small/best.pt", "--output", "out", "--domain", "indoor"]
+    said = accepted(scripts, work, "predict.py", *keep, "--input", "data/test").stdout
+    assert "1 .heic" in said and "3 of 3 images dehazed" in said
+
+
+def test_pixels_that_changed_are_noticed_and_a_copy_is_not(scripts, work):
+    for path in work.glob("data/train/*/*.png"):
+        path.write_bytes(path.read_bytes())  # with another time
+    accepted(scripts, work, "train.py", "small.yaml")
+    path = work / "data/train/hazy/1.png"
+    size = path.stat().st_size
+    path.write_bytes(encoded(".png", picture(seed=7)))
+    assert abs(path.stat().st_size - size) < 400
+    refused(scripts, work, "train.py", "small.yaml", says="other training images")
+
+
 def test_a_large_image_is_allowed_by_a_setting(scripts, work):
     for side in ("hazy", "GT"):
         (work / "data/test" / side / "0.png").write_bytes(encoded(".png", picture(100, 100)))
