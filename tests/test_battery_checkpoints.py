@@ -121,7 +121,7 @@ def sparse(values):
 FAULTS = {
     "none": (lambda path: path.unlink(), "best.pt does not exist"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "best.pt is a folder"),
-    "NumPy arrays": (lambda path: np.savez(path.open("wb"), a=np.ones(3)), "no checkpoint, or a broken one"),
+    "NumPy arrays": (lambda path: np.savez(path.open("wb"), a=np.ones(3)), "it is none, or a broken one"),
     "a link to itself": (lambda path: (path.unlink(), path.symlink_to("best.pt")), "best.pt does not exist"),
     "no bytes": (lambda path: path.write_bytes(b""), "best.pt"),
     "text": (lambda path: path.write_text("hello"), "best.pt"),
@@ -249,7 +249,7 @@ def test_a_training_with_no_readable_checkpoint_is_not_begun_anew(scripts, work,
 def test_a_best_checkpoint_whose_last_one_is_gone_is_not_replaced(scripts, work):
     for file in ("last.pt", "previous.pt"):
         (work / "checkpoints/small" / file).unlink(missing_ok=True)
-    refused(scripts, work, "train.py", "small.yaml", says=["holds best.pt", "run=NAME"])
+    refused(scripts, work, "train.py", "small.yaml", says=["best.pt would be replaced", "run=NAME"])
 
 
 def test_settings_that_contradict_the_checkpoint_are_refused_or_recorded_as_the_checkpoints(scripts, work):
@@ -261,7 +261,7 @@ def test_settings_that_contradict_the_checkpoint_are_refused_or_recorded_as_the_
 
 def test_the_results_of_another_test_are_not_replaced_and_pictures_of_an_earlier_one_set_aside(scripts, work):
     for change in ("domain=wrong", "self_ensemble=true", "crop=16", "window=16", "input=clear"):
-        refused(scripts, work, "test.py", "small.yaml", f"test.{change}", says=["results/small-test holds results with", "run="])
+        refused(scripts, work, "test.py", "small.yaml", f"test.{change}", says=["holds results with", "run="])
     accepted(scripts, work, "test.py", "small.yaml", "test.images=true")
     assert "images-earlier" in accepted(scripts, work, "test.py", "small.yaml").stdout
     assert not (work / "results/small-test/images").exists()

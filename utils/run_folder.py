@@ -80,7 +80,7 @@ class RunFolder:
                 print(f"{problem}: kept as {aside}, resuming from {path}, step {state['step']}", file=sys.stderr)
             return state
         if not problem and self.best.exists():  # a training writes last.pt before it has a best
-            problem = f"{self.path} holds best.pt, which a new training would replace, but no last.pt to go on from"
+            problem = f"{self.best} would be replaced, and there is no last.pt to go on from"
         if problem:
             raise ValueError(f"{problem}: move {self.path} away to start afresh, or set run=NAME")
         return None
