@@ -15,11 +15,11 @@ from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 from triton.runtime.jit import JITFunction  # noqa: E402
 
-from models.fast import depthwise_triton, padding_triton  # noqa: E402
+from models.fast import depthwise_triton, depthwise_weights_triton, padding_triton  # noqa: E402
 from models.fast.trial import agree  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
-MODULES = (depthwise_triton, padding_triton)
+MODULES = (depthwise_triton, depthwise_weights_triton, padding_triton)
 
 
 def launches(monkeypatch, dtype, channels=24):
@@ -82,13 +82,13 @@ def test_every_kernel_compiles_and_none_spills(monkeypatch, tmp_path, dtype, arc
 AS_OPERATIONS = """
 import sys
 import torch
-from models.fast import depthwise_triton, padding_triton
+from models.fast import depthwise_triton, depthwise_weights_triton, padding_triton
 from models.fast.depthwise import depthwise
 from models.fast.padding import reflect_pad
 from models.fast.trial import Fused, flat
 from torch.autograd import grad
 
-depthwise_triton.SUMS = 2  # programs without work cost the interpreter as much as others
+depthwise_weights_triton.SUMS = 2  # programs without work cost the interpreter as much as others
 depthwise_triton.LANES = padding_triton.LANES = 64  # two programs a row of the padded map
 plain_call, dtype = Fused.__call__, getattr(torch, sys.argv[1])
 torch.manual_seed(0)
