@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from datasets.domains import STAND_IN, load_domains
-from datasets.images import to_image, to_tensor
+from datasets.images import to_bytes, to_floats, to_image
 from datasets.photo_files import find_photos, plan
 from datasets.photos import read_photo, side_by_side, write_photo
 from models import forward_within, inference_form, is_published, needs_text, network_of
@@ -109,11 +109,14 @@ def load_network(path, text_folder):
 
 def dehaze(network, fast, pixels, prob, device, precision, most):
     """H x W x 3, uint8 or uint16, to the same."""
-    hazy = to_tensor(pixels)[None].to(device)
+    hazy = to_floats(to_bytes(pixels)[None].to(device))
     with autocast(device, precision):
         output = forward_within(network, hazy, prob, free_memory(device, most), fast)
     if not output.isfinite().all():
-        raise ValueError("the network's output is not finite: use --precision fp32")
+        remedy = (
+            "use --precision fp32" if precision != "fp32" else "its weights, or the photograph's numbers, are broken"
+        )
+        raise ValueError(f"the network's output is not finite: {remedy}")
     return to_image(output[0], pixels.dtype)
 
 

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from datasets.batches import Batches
 from datasets.domains import STAND_IN, open_domains, prob_of
 from datasets.images import to_image, write_image
 from datasets.labels import read_labels
@@ -87,8 +87,7 @@ def test(config, device, overrides=()):
     network = SelfEnsemble(network) if config.test.self_ensemble else network
     samples = EvaluationSamples(pairs, prob, config.test.crop)
     order = same_size_batches(samples.sizes, config.test.batch, distributed.rank(), distributed.world_size())
-    pin = device.type == "cuda"
-    loader = DataLoader(samples, batch_sampler=order, num_workers=config.data.workers, pin_memory=pin)
+    batches = Batches(samples, order, device, config.data.workers)
 
     # Scores: one row an image; its picture, if asked for, is written when the network has made it.
     folder = results_folder(config.run, config.data.test)
@@ -102,7 +101,7 @@ def test(config, device, overrides=()):
 
     start = time.perf_counter()
     keep = write_images if config.test.images else None
-    rows = evaluate(network, loader, device, progress=progress, keep=keep)
+    rows = evaluate(network, batches, device, progress=progress, keep=keep)
     seconds = time.perf_counter() - start
     for row in rows:
         row |= {"name": pairs.hazy.name(row["index"]), "domain": labels[row["index"]]}

@@ -14,9 +14,9 @@ from contextlib import nullcontext
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from datasets.batches import Batches
 from datasets.domains import STAND_IN
 from datasets.labelled import open_training, validation_crop
 from datasets.order import TrainingOrder, same_size_batches
@@ -228,14 +228,9 @@ def open_batches(config, data, val_data, step, device):
     order = TrainingOrder(len(data), settings.batch, config.seed, *span, rank, world, settings.accumulate)
     val_samples = EvaluationSamples(val_data.pairs, val_data.prob, validation_crop(config))
     val_order = same_size_batches(val_samples.sizes, config.test.batch, rank, world)
-    loading = {
-        "num_workers": config.data.workers,
-        "pin_memory": device.type == "cuda",
-        "generator": torch.Generator(),  # torch's own, whose state is saved, is left alone
-    }
     with signals_held():
-        batches = iter(DataLoader(samples, batch_sampler=order, **loading))
-    return batches, DataLoader(val_samples, batch_sampler=val_order, **loading)
+        batches = iter(Batches(samples, order, device, config.data.workers))
+    return batches, Batches(val_samples, val_order, device, config.data.workers)
 
 
 def build_network(config, domains, start):

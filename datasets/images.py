@@ -157,6 +157,18 @@ def to_tensor(image):
     return torch.from_numpy(image.transpose(2, 0, 1) * scale - np.float32(1))
 
 
+def to_bytes(image):
+    """H x W x 3 uint8 to 3 x H x W uint8, for `to_floats` on another device; of uint16, what `to_tensor` returns."""
+    if image.dtype != np.uint8:
+        return to_tensor(image)
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def to_floats(image):
+    """What `to_tensor` returns, bit for bit, of what `to_bytes` returns, in batches too."""
+    return image if image.dtype != torch.uint8 else image.float() * (2 / 255) - 1
+
+
 def to_image(tensor, dtype=np.uint8):
     """3 x H x W in [-1, 1] (clamped) to H x W x 3, rounded to uint8 or uint16."""
     top = np.iinfo(dtype).max

@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from .augment import augment, centre_crop, thin
-from .images import left_out, read_image, to_tensor
+from .images import left_out, read_image, to_bytes, to_tensor
 from .listing import list_folder, sizes_of
 
 NUM_ENDS = 1000  # files whose last bytes tell that their pixels have changed
@@ -89,10 +89,17 @@ class TrainingSamples(Dataset):
 
     def __getitem__(self, sample):
         """Returns hazy and clear (3 x crop x crop in [-1, 1]), prob (K) and name."""
+        return self.fetch(sample, to_tensor)
+
+    def __getitems__(self, samples):
+        """What a DataLoader asks for: as by index, but 8-bit images stay bytes (batches.py makes floats of them)."""
+        return [self.fetch(sample, to_tensor if self.haze_strength else to_bytes) for sample in samples]
+
+    def fetch(self, sample, convert):
         index, position = sample
         rng = np.random.default_rng((self.seed, 2, position))
         images = augment(self.pairs.read(index), rng, self.crop, self.edge_decay, self.flip, self.rotate)
-        hazy, clear = map(to_tensor, images)
+        hazy, clear = map(convert, images)
         hazy = thin(hazy, clear, rng, self.haze_strength) if self.haze_strength else hazy
         prob = self.prob[index]
         return {
@@ -119,12 +126,19 @@ class EvaluationSamples(Dataset):
 
     def __getitem__(self, index):
         """Returns hazy and clear (3 x H x W in [-1, 1]), prob (K) and index."""
+        return self.fetch(index, to_tensor)
+
+    def __getitems__(self, indices):
+        """As that of TrainingSamples."""
+        return [self.fetch(index, to_bytes) for index in indices]
+
+    def fetch(self, index, convert):
         images = self.pairs.read(index)
         if self.crop:
             images = [centre_crop(image, self.crop) for image in images]
         return {
-            "hazy": to_tensor(images[0]),
-            "clear": to_tensor(images[1]),
+            "hazy": convert(images[0]),
+            "clear": convert(images[1]),
             "prob": self.prob[index],
             "index": index,
         }

@@ -3,9 +3,11 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from datasets import listing
 from datasets.augment import augment, centre_crop, thin
+from datasets.batches import Batches
 from datasets.images import read_image, to_image, to_tensor, write_image
 from datasets.order import TrainingOrder, same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs, TrainingSamples, hold_out
@@ -187,3 +189,15 @@ def test_a_large_set_is_opened_from_its_index_and_changed_files_are_read_again(t
     with pytest.raises(ValueError, match="1 image of unequal size"):  # of a.png, whose side in GT is read again, too
         Pairs(tmp_path, "train")
     assert read == ["b.png", "a.png", "b.png"]
+
+
+def test_images_that_travel_as_bytes_become_the_same_floats_also_beside_16_bits(tmp_path):
+    random = np.random.default_rng(0)
+    for kind in ("hazy", "GT"):
+        for i, dtype in enumerate((np.uint8, np.uint16, np.uint8)):
+            image = random.integers(0, np.iinfo(dtype).max, (20, 24, 3), dtype, endpoint=True)
+            write_image(tmp_path / "train" / kind / f"{i}.png", image)
+    samples = EvaluationSamples(Pairs(tmp_path, "train"), np.zeros((3, 1)))
+    for batch in Batches(samples, [[0, 2], [1, 0]], torch.device("cpu"), 0):
+        for row, index in enumerate(batch["index"]):
+            assert all(torch.equal(batch[name][row], samples[index][name]) for name in ("hazy", "clear"))

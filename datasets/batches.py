@@ -1,0 +1,42 @@
+"""Batches on a device: 8-bit images travel as bytes, a quarter of the floats' size, and become floats there."""
+
+import torch
+from torch.utils.data import DataLoader, default_collate
+
+from .images import to_floats
+
+
+class Batches:
+    """The batches of TrainingSamples or EvaluationSamples in a given order, on a device.
+
+    Each is {"hazy", "clear": B x 3 x H x W in [-1, 1], "prob": B x K, ...}, as the samples' with a batch dimension.
+    """
+
+    def __init__(self, dataset, order, device, workers):
+        self.dataset, self.device = dataset, device
+        self.loader = DataLoader(
+            dataset,
+            batch_sampler=order,
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # torch's own, whose state is saved, is left alone
+        )
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        return map(self.moved, iter(self.loader))
+
+    def moved(self, batch):
+        batch = {k: v.to(self.device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
+        return {**batch, "hazy": to_floats(batch["hazy"]), "clear": to_floats(batch["clear"])}
+
+
+def collate(samples):
+    """A batch of samples; where images of 8 and of 16 bits meet, all are floats."""
+    for name in ("hazy", "clear"):
+        if len({sample[name].dtype for sample in samples}) > 1:
+            samples = [{**sample, name: to_floats(sample[name])} for sample in samples]
+    return default_collate(samples)
