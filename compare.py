@@ -43,7 +43,7 @@ def main(argv=None):
 
 
 def describe(groups, images, resamples):
-    """What the table's numbers are, in words."""
+    """Explain the table's numbers."""
     runs = {len(group.psnr) for group in groups}
     over = "the images and the training runs" if max(runs) > 1 else "the images"
     lines = [

@@ -5,10 +5,8 @@
 Time is the median of interleaved repetitions; memory is the peak of the tensors alive at once, inputs aside.
 """
 
-import platform
 import statistics
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +16,7 @@ import torch  # noqa: E402
 from torch.multiprocessing.reductions import StorageWeakRef  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
+from benchmarks.measure import machine, timed  # noqa: E402
 from models.fusion import ParametricFusion  # noqa: E402
 from utils.entry import Parser, run  # noqa: E402
 
@@ -50,8 +49,8 @@ def main(argv=None):
     with torch.no_grad():
         memory = {name: peak_bytes(form) for name, form in forms.items()}
 
-    print(f"{args.side} x {args.side}, D = {args.width}, medians of {args.repetitions}, {args.device}")
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, Python {platform.python_version()}")
+    print(f"{args.side} x {args.side}, D = {args.width}, medians of {args.repetitions}")
+    print(machine(device))
     for name in forms:
         print(f"{name:10} {statistics.median(seconds[name]) * 1e3:9.2f} ms {memory[name] / 1e6:9.2f} MB")
     faster = statistics.median(seconds["literal"]) / statistics.median(seconds["collapsed"])
@@ -66,15 +65,6 @@ def literal(fusion, image, tokens):
     value = tokens[:, :, None] * fusion.value_weight + fusion.value_bias
     attention = (query @ key.transpose(1, 2) / fusion.width**0.5).softmax(-1)  # B x HW x D
     return fusion.out((attention @ value).transpose(1, 2).unflatten(2, image.shape[2:]))
-
-
-def timed(form, device):
-    synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    synchronise()
-    start = time.perf_counter()
-    form()
-    synchronise()
-    return time.perf_counter() - start
 
 
 def peak_bytes(form):

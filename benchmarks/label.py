@@ -9,8 +9,6 @@ reads, decodes and preprocesses them in threads, encodes them and writes the jou
 """
 
 import argparse
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.measure import high_water, machine, timed
 from clip_text import encode
 from datasets.journal import Journal
 from datasets.pairs import list_images
@@ -67,19 +66,15 @@ def compare_speed(args):
     alone()
     for _ in range(args.repeats):
         for way, found in rates.items():
-            start = time.perf_counter()
-            way()
-            found.append(len(names) / (time.perf_counter() - start))
+            found.append(len(names) / timed(way, zero_shot.device))
     ratios = [b / a for a, b in zip(*rates.values(), strict=True)]
     for way, found in rates.items():
         print(f"{way.__name__:10} {statistics.median(found):8.1f} images/s  ({min(found):.1f} to {max(found):.1f})")
     print(f"ratio      {statistics.median(ratios):8.3f}           ({min(ratios):.3f} to {max(ratios):.3f})")
     print(f"reading    {1000 * reading:8.1f} ms an image on one core")
     print(f"RESIDE-6K  {7000 / statistics.median(rates[labelling]):8.0f} s for its 7,000 images at that rate")
-    cuda = zero_shot.device.type == "cuda"
-    device = torch.cuda.get_device_name() if cuda else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     print(f"{args.encoder}, {len(names)} images, batch {args.batch}, {args.workers} readers, n = {args.repeats}")
-    print(f"{device}, torch {torch.__version__}")
+    print(machine(zero_shot.device))
 
 
 def compare_memory(args):
@@ -104,7 +99,7 @@ def peak(args):
         args.data = scratch
         zero_shot, folder, names, stamps, config = prepare(args)
         encode(folder, names, stamps, zero_shot, Journal(scratch, {"classes": config.text.classes}), config)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return high_water("self") // 2**20
 
 
 def prepare(args):

@@ -7,10 +7,8 @@ Pairs a second, medians over interleaved passes. A GPU is starved where it train
 share of the time that it waited for data as data_wait.
 """
 
-import platform
 import statistics
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +18,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
+from benchmarks.measure import machine, timed  # noqa: E402
 from datasets.pairs import Pairs, TrainingSamples  # noqa: E402
 from utils.entry import Parser, run  # noqa: E402
 
@@ -46,8 +45,8 @@ def main(argv=None):
             if repetition:  # the first fills the system's file cache
                 rates[name].append(rate)
 
-    versions = f"OpenCV {cv2.__version__}, Python {platform.python_version()}"
-    print(f"{args.data}, {args.workers} workers, crop {args.crop}, {args.images} pairs a pass, {versions}")
+    print(f"{args.data}, {args.workers} workers, crop {args.crop}, {args.images} pairs a pass")
+    print(f"OpenCV {cv2.__version__}, {machine()}")
     alone = statistics.median(rates["decoding alone"])
     for name, values in rates.items():
         print(f"{name:16}{statistics.median(values):8.1f} pairs/s{statistics.median(values) / alone:8.0%}")
@@ -68,10 +67,7 @@ def one_pass(dataset, batches, workers):
     """Seconds from the first batch asked for to the last one there; the processes' start is left out."""
     loader = iter(DataLoader(dataset, batch_sampler=[*batches[:1], *batches], num_workers=workers))
     next(loader)
-    start = time.perf_counter()
-    for _ in loader:
-        pass
-    return time.perf_counter() - start
+    return timed(lambda: all(batch is not None for batch in loader))
 
 
 if __name__ == "__main__":

@@ -17,15 +17,15 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from datasets.images import write_image  # noqa: E402
+from benchmarks.measure import machine  # noqa: E402
+from tests.made import make_pairs  # noqa: E402
+from tests.tiny import TIMES, same  # noqa: E402
 
-TIMES = {"images_per_second", "data_wait", "peak_memory_gb"}
 SETTINGS = """
 data: {root: set, val: 0.3}
 model: {size: n}
@@ -43,7 +43,7 @@ def main():
     rng, failed = random.Random(args.seed), 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        make_set(folder / "set" / "train")
+        make_pairs(folder / "set" / "train", [f"{i:03}.png" for i in range(14)], (64, 64))
         (folder / "killed.yaml").write_text(SETTINGS)
         for workers in args.workers:
             straight = f"straight-{workers}"
@@ -61,20 +61,8 @@ def main():
                 print(f"{workers} workers, killed after {after:5.2f} s ({found}), resumed: {verdict}", flush=True)
     total = args.kills * len(args.workers)
     print(f"{total - failed} of {total} killed and resumed runs end bit for bit where the undisturbed ones end")
-    print(f"Python {sys.version.split()[0]}, torch {torch.__version__}, CPU, {torch.get_num_threads()} threads")
+    print(machine())
     return 1 if failed else 0
-
-
-def make_set(folder, num=14, side=64):
-    """Random smooth pairs in DehazeFormer's layout, with known domains."""
-    generator, labels = np.random.default_rng(0), ["name,domain"]
-    for i in range(num):
-        clear = generator.random((side, side, 3)).cumsum(0).cumsum(1)
-        clear /= clear.max()
-        for kind, image in (("GT", clear), ("hazy", 0.5 * clear + 0.4)):
-            write_image(folder / kind / f"{i:03}.png", (255 * image).astype(np.uint8))
-        labels.append(f"{i:03}.png,{('indoor', 'outdoor')[i % 2]}")
-    (folder / "domains.csv").write_text("\n".join(labels))
 
 
 def start(folder, run, workers):
@@ -122,16 +110,6 @@ def compare(a, b):
 def read_log(folder):
     lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
     return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
-
-
-def same(a, b):
-    if torch.is_tensor(a):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ import importlib.util
 import inspect
 import json
 import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -29,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.measure import machine, peak_memory, timed  # noqa: E402
 from utils.entry import Parser, run  # noqa: E402
 
 # The processes import torch in their own time: `main` stays a small process without it.
@@ -238,26 +237,6 @@ def contrastive(name, published):
     return Contrastive(models.get_model(name), published)
 
 
-def timed(function, device):
-    import torch
-
-    synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    synchronise()
-    start = time.perf_counter()
-    function()
-    synchronise()
-    return time.perf_counter() - start
-
-
-def peak_memory(device):
-    """Bytes: of the whole process on a CPU, of tensors on CUDA."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text()).group(1)) * 1024
-
-
 # ---- the limit ----
 
 
@@ -317,18 +296,6 @@ def copy_bandwidth(device):
     source = torch.ones(2**28 if device.type == "cuda" else 2**26, device=device)
     target = torch.empty_like(source)
     return 2 * source.numel() * 4 / min(timed(lambda: target.copy_(source), device) for _ in range(7))
-
-
-def machine(device):
-    """Hardware and versions, in a line."""
-    import torch
-
-    if device.type == "cuda":
-        name = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
-    else:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-        name = f"{found.group(1) if found else platform.machine()}, {torch.get_num_threads()} threads"
-    return f"{name}, torch {torch.__version__}, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

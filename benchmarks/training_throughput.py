@@ -21,6 +21,7 @@ from torchvision import models
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.measure import machine  # noqa: E402
 from utils.config import load_config  # noqa: E402
 
 
@@ -58,8 +59,7 @@ def main():
         )
     without, with_loss = seconds.values()
     print(f"the contrastive loss is {1 - without / with_loss:.1%} of the step")
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() and config.device != "cpu" else "CPU"
-    print(f"{device}, {torch.get_num_threads()} threads, Python {sys.version.split()[0]}, torch {torch.__version__}")
+    print(machine("cuda" if torch.cuda.is_available() and config.device != "cpu" else "cpu"))
 
 
 def measure(args, config, folder, run, weight):

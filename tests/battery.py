@@ -5,9 +5,7 @@ import hashlib
 import shutil
 import typing
 
-import numpy as np
-
-from datasets.images import write_image
+from tests.made import make_pairs
 from utils.config import choices
 from utils.settings import Config
 
@@ -29,21 +27,6 @@ def find_choices(kind=Config, prefix=""):
 
 
 CHOICES = dict(find_choices())
-
-
-def make_pairs(folder, names, size=(24, 32), seed=0):
-    """Pairs in a split's folder, with known domains."""
-    rng = np.random.default_rng(seed)
-    for name in names:
-        clear = rng.integers(0, 256, (*size, 3), np.uint8)
-        write_image(folder / "GT" / name, clear)
-        write_image(folder / "hazy" / name, clear // 2 + 120)
-    write_labels(folder, names)
-
-
-def write_labels(folder, names):
-    rows = [f"{name},{('indoor', 'outdoor')[i % 2]}" for i, name in enumerate(names)]
-    (folder / "domains.csv").write_text("\n".join(["name,domain", *rows, ""]))
 
 
 def make_work(folder, scripts):

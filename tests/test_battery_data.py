@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.battery import accepted, make_pairs, refused, write_labels
+from tests.battery import accepted, refused
+from tests.made import make_pairs, write_labels
 
 
 def picture(height=24, width=32, seed=0):

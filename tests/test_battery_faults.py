@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.battery import accepted, copy_of, is_one_line, make_pairs, refused, snapshot
+from tests.battery import accepted, copy_of, is_one_line, refused, snapshot
+from tests.made import make_pairs
 
 CHANGES = {"clip_text.py": 12, "train.py": 22, "test.py": 9}  # a training of 2 steps, a test of 1 image
 NEW = {"clip_text.py": [], "train.py": ["run=new"], "test.py": []}  # another run, so that there is something to write

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from datasets.domains import load_domains, save_domains
-from tests.battery import accepted, make_pairs, refused
+from tests.battery import accepted, refused
+from tests.made import make_pairs
 
 
 def table(text):

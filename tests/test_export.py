@@ -9,10 +9,9 @@ import pytest
 import torch
 
 import export as script
-from models import build_model, describe
-from tests import reference, tiny
+from tests import reference
 from tests.battery import is_one_line
-from utils import checkpoint
+from tests.made import save_network
 
 SCRIPT = Path(__file__).parent.parent / "export.py"
 WINDOW = 64
@@ -24,16 +23,6 @@ def export(path, output, *more):
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def save_network(path, fusion):
-    """A checkpoint of a network with random weights and BatchNorm statistics that are not the fresh ones."""
-    torch.manual_seed(0)
-    network = build_model("n", fusion, text=reference.text(2).float() if fusion != "none" else None, window=WINDOW)
-    network(torch.rand(2, 3, 48, 48), torch.tensor([[1.0, 0.0], [0.3, 0.7]]))
-    facts = {"step": 1, "ema": None, "settings": {}, "text": tiny.TEXT_FACTS if fusion != "none" else None}
-    checkpoint.save(path, {"network": describe(network), **facts})
-    return network.eval()
-
-
 def inputs(fusion, num, height, width):
     hazy = reference.image(num, height, width).float()
     return (hazy,) if fusion == "none" else (hazy, torch.tensor([[0.2, 0.8], [1.0, 0.0]])[:num])
@@ -43,7 +32,7 @@ def inputs(fusion, num, height, width):
 def test_onnx_runtime_gives_the_networks_outputs(tmp_path, fusion):
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
-    network = save_network(tmp_path / "a.pt", fusion)
+    network = save_network(tmp_path / "a.pt", fusion, window=WINDOW)
     done = export(tmp_path / "a.pt", tmp_path / "a.onnx")
     assert done.returncode == 0, done.stderr
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
@@ -81,7 +70,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
 
 
 def test_an_export_that_is_not_the_network_is_not_written(tmp_path, monkeypatch):
-    save_network(tmp_path / "a.pt", "calip")
+    save_network(tmp_path / "a.pt", window=WINDOW)
     monkeypatch.setattr(script, "export_program", lambda network: None)
     monkeypatch.setattr(script, "as_program", lambda program, facts: (b"", lambda hazy, prob: hazy))
     with pytest.raises(ValueError, match="is off by .* at 1 x 1 pixels"):

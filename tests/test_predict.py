@@ -13,12 +13,10 @@ from PIL import Image
 from datasets.domains import Domains, one_hot, save_domains, stand_in_text
 from datasets.images import to_image, to_tensor
 from datasets.photos import Photo, read_photo, write_photo
-from models import build_model, describe
 from models.clip import ZeroShot, load_encoder
+from tests.made import save_network
 from tests.reference import published_state
-from tests.tiny import TEXT_FACTS
 from tests.tiny_clip import CLASSES, PROMPTS, make_encoder, make_images
-from utils import checkpoint
 from utils.memory import free_memory, parse_size, resident
 
 ROOT = Path(__file__).parent.parent
@@ -27,15 +25,6 @@ ROOT = Path(__file__).parent.parent
 def predict(folder, *arguments):
     command = [sys.executable, ROOT / "predict.py", *map(str, arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ)
-
-
-def save_network(path, fusion="calip", text=None, facts=None):
-    """A checkpoint of a fresh network of size n; returns the network."""
-    torch.manual_seed(0)
-    network = build_model("n", fusion, "concat", torch.from_numpy(stand_in_text(2)) if text is None else text).eval()
-    facts = {**TEXT_FACTS, **(facts or {})} if fusion != "none" else None
-    checkpoint.save(path, {"network": describe(network), "ema": None, "text": facts, "settings": {}, "step": 1})
-    return network
 
 
 def noise(height, width, channels=3, dtype=np.uint8):

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.domains import stand_in_text
-from datasets.images import read_image, write_image
-from models import build_model, describe
-from tests import reference, tiny
+from datasets.images import read_image
+from tests import reference
+from tests.made import make_pairs, save_network, write_labels
 from utils import checkpoint
 from utils.evaluate import SelfEnsemble
 from utils.settings import Config, to_plain
@@ -25,17 +24,11 @@ NAMES = {"1_1.png": (48, 64), "1_2.jpg": (48, 64), "1_2.png": (48, 64), "2_1.png
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     """A folder with five pairs of two sizes, a network with random weights, and settings for both."""
-    work, random = tmp_path_factory.mktemp("scoring"), np.random.default_rng(0)
-    for name, size in NAMES.items():
-        clear = random.integers(0, 256, (*size, 3), dtype=np.uint8)
-        write_image(work / "set/test/GT" / name, clear)
-        write_image(work / "set/test/hazy" / name, clear // 2 + 100)
-    lines = [f'"{name}",{("indoor", "outdoor")[i % 2]}' for i, name in enumerate(NAMES)]
-    (work / "set/test/domains.csv").write_text("\n".join(["name,domain", *lines]))
-    torch.manual_seed(0)
-    network = build_model("n", "calip", text=torch.from_numpy(stand_in_text(2)))
-    facts = {"step": 7, "ema": None, "settings": to_plain(Config()), "text": tiny.TEXT_FACTS}
-    checkpoint.save(work / "best.pt", {"network": describe(network), **facts})
+    work = tmp_path_factory.mktemp("scoring")
+    for seed, (name, size) in enumerate(NAMES.items()):
+        make_pairs(work / "set/test", [name], size, seed)
+    write_labels(work / "set/test", NAMES)
+    save_network(work / "best.pt", settings=to_plain(Config()))
     (work / "mine.yaml").write_text(
         "checkpoint: best.pt\ndevice: cpu\ntext: {encoder: stand-in}\ndata: {root: set, workers: 0}"
     )

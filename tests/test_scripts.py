@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.images import write_image
+from tests.made import make_pairs
 from utils import checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -27,15 +27,8 @@ def script(folder, name, *arguments):
 def folder(tmp_path_factory):
     """Six small pairs with known domains under data/, two of them to test on."""
     folder = tmp_path_factory.mktemp("work")
-    rng = np.random.default_rng(0)
     for split, num in (("train", 4), ("test", 2)):
-        rows = ["name,domain"]
-        for i in range(num):
-            clear = rng.integers(0, 256, (44, 52, 3), np.uint8)
-            write_image(folder / "data" / split / "GT" / f"{i}.png", clear)
-            write_image(folder / "data" / split / "hazy" / f"{i}.png", clear // 2 + 120)
-            rows.append(f"{i}.png,{('indoor', 'outdoor')[i % 2]}")
-        (folder / "data" / split / "domains.csv").write_text("\n".join(rows) + "\n")
+        make_pairs(folder / "data" / split, [f"{i}.png" for i in range(num)], (44, 52))
     (folder / "small.yaml").write_text("data: {root: data}\ntext: {encoder: stand-in}\n")
     return folder
 

@@ -8,10 +8,9 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 
+from tests.made import make_pairs
 from utils import checkpoint, entry
 
 ROOT = Path(__file__).parent.parent
@@ -24,25 +23,11 @@ text: {encoder: stand-in}
 train: {steps: 8, batch: 4, crop: 40, lr: 1e-3, precision: fp32, ema: 0.9, eval_every: 3, save_every: 2, log_every: 1}
 """
 
-TEXT_FACTS = {
-    **{"encoder": "stand-in", "weights": "none", "source": "none", "zero_shot": "none", "beta2": 0.0, "beta3": 0.0},
-    **{"classes": ["indoor", "outdoor"], "prompts": ["a photo of a {class}"], "labels": "soft"},
-}  # what a checkpoint says of its text features
-
 
 def make(folder, num=11, side=48):
     """Write <folder>/set with `num` training pairs and 3 test pairs, and <folder>/tiny.yaml. Returns the folder."""
-    random = np.random.default_rng(0)
-    for split, count in (("train", num), ("test", 3)):
-        labels = ["name,domain"]
-        for i in range(count):
-            clear = cv2.resize(random.random((6, 6, 3)), (side, side), interpolation=cv2.INTER_LINEAR)
-            for kind, image in (("GT", clear), ("hazy", 0.5 * clear + 0.4)):
-                path = folder / "set" / split / kind / f"{i:03}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                cv2.imwrite(str(path), (255 * image).astype(np.uint8))
-            labels.append(f"{i:03}.png,{('indoor', 'outdoor')[i % 2]}")
-        (folder / "set" / split / "domains.csv").write_text("\n".join(labels))
+    for seed, (split, count) in enumerate({"train": num, "test": 3}.items()):
+        make_pairs(folder / "set" / split, [f"{i:03}.png" for i in range(count)], (side, side), seed)
     (folder / "tiny.yaml").write_text(SETTINGS)
     return folder
 

@@ -1,4 +1,4 @@
-"""Results folders side by side: read, refused where they cannot be compared, and turned into tables."""
+"""Compare results folders: read them, refuse those that do not go together, make tables."""
 
 import csv
 import json
@@ -11,8 +11,8 @@ import numpy as np
 from ..settings import flatten
 from .statistics import paired_interval
 
-SAME_PSNR, SAME_SSIM = 1e-4, 1e-5  # within which scores are equal but for rounding, such as that of another batch size
-NOT_COMPARED = ("run", "seed", "device", "checkpoint")  # settings in which the runs of one configuration differ
+SAME_PSNR, SAME_SSIM = 1e-4, 1e-5  # smaller differences are rounding, such as that of another batch size
+NOT_COMPARED = ("run", "seed", "device", "checkpoint")  # these differ between the runs of one configuration
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def open_groups(arguments):
 
 
 def parse(argument):
-    """A group's name and folders; a folder that is there under the whole argument's name is meant as it is."""
+    """A group's name and folders. An argument that is a folder's whole name means that folder."""
     if Path(argument).is_dir():
         return Path(argument).resolve().name, [argument]
     name, equals, rest = argument.rpartition("=")
@@ -86,7 +86,7 @@ def read_run(folder):
         for row in rows.values():
             row |= {metric: float(row[metric]) for metric in ("psnr", "ssim", "input_psnr", "input_ssim")}
             if math.isnan(row["psnr"]):
-                raise ValueError(f"the PSNR of {row['name']} is no number")
+                raise ValueError(f"the PSNR of {row['name']} is nan")
         settings = {**(metrics["trained_with"] or {}), "test": metrics["settings"]["test"]}
         return {"protocol": metrics["protocol"], "settings": dict(flatten(settings)), "rows": rows}
     except FileNotFoundError as error:

@@ -28,8 +28,8 @@ def summarise(rows):
 def write_results(folder, metrics, rows):
     """Write metrics.json and results.csv, each aside and then moved into place.
 
-    An infinite PSNR, of an image that equals the clear one, is `inf` in results.csv; JSON has no such number, so a
-    mean over it is null in metrics.json.
+    The PSNR of an image that equals the clear one is infinite: `inf` in results.csv. JSON has no such number, so a mean
+    over it is null in metrics.json.
     """
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n", extrasaction="ignore")
@@ -41,7 +41,7 @@ def write_results(folder, metrics, rows):
 
 
 def finite(value):
-    """Nested plain values in which None stands for numbers that are infinite or none."""
+    """Replace inf and nan by None in nested dicts and lists: JSON has neither."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -77,7 +77,7 @@ def environment(device):
 
 
 def results_folder(run, split):
-    """results/<run>-<split>, made now: better to fail before the scoring than after."""
+    """Make results/<run>-<split> before the scoring: a mistake should show early."""
     folder = Path("results") / f"{run}-{split}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +88,6 @@ def results_folder(run, split):
 
 
 def image_names(names):
-    """The PNG file of each image: its name with the ending .png, or after it where two images would share one."""
+    """The PNG file of each image: NAME.png in place of NAME.jpg, but NAME.jpg.png where two images share NAME."""
     shared = Counter(Path(name).stem for name in names)
     return [f"{Path(name).stem if shared[Path(name).stem] == 1 else name}.png" for name in names]
