@@ -47,6 +47,9 @@ def main(argv=None):
     config = load_config(args.config, args.overrides)
     if config.data.root is None:
         make_demo(config.data.folder, config.data.scenes)
+    if config.model.fusion == "none":
+        print("no labels are needed: model.fusion=none")
+        return
     text = config.text
 
     @cache
@@ -59,7 +62,8 @@ def main(argv=None):
         names = list_images(folder, "hazy").all_names()
         if text.encoder == STAND_IN:
             domains = stand_in_domains(folder, text.classes, text.prompts)
-            save_domains(folder, domains)
+            if os.access(folder, os.W_OK):  # domains.csv alone will do
+                save_domains(folder, domains)
             print(f"{folder}: {len(domains.names)} images")
         else:
             label(folder, names, config, zero_shot)
@@ -73,9 +77,6 @@ def splits(data):
 def label(folder, names, config, zero_shot):
     """Label one split. zero_shot: called for the ZeroShot when there is something to encode."""
     text = config.text
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"{folder} cannot be written, and labels are kept there: change its permissions, or copy it")
-
     # What is known: labels by hand, probabilities of images that have not changed, text features.
     by_hand = read_labels(folder, text.classes, by_hand=True)
     stored = read_domains(folder)
@@ -84,6 +85,12 @@ def label(folder, names, config, zero_shot):
         weights = stored.weights
     made = made_with(text, weights)
     features = stored.text if stored and difference(stored, made) is None else None
+    if not os.access(folder, os.W_OK):
+        if features is None or not set(names) <= set(stored.names):
+            reason = "cannot be written, and is not all labelled as the settings ask"
+            raise ValueError(f"{folder} {reason}: change its permissions, or copy it")
+        print(f"{folder}: {len(names)} images, labelled before")
+        return
     journal = Journal(folder, made)
     stamps = {name: stamp(folder / "hazy" / name) for name in names}
 

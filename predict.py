@@ -26,7 +26,7 @@ from models import forward_within, inference_form, is_published, needs_text, net
 from models.clip import ZeroShot, load_encoder
 from utils import checkpoint
 from utils.distributed import pick_device
-from utils.entry import Parser, run
+from utils.entry import Parser, one_line, run
 from utils.evaluate import DTYPES, autocast
 from utils.memory import free_memory, parse_size
 from utils.settings import Text
@@ -160,7 +160,7 @@ def reason(error, file):
         return "out of memory: give a smaller --max-memory"
     if isinstance(error, RuntimeError):
         raise error
-    return text.removeprefix(f"{file}: ")
+    return one_line(error).removeprefix(f"{file}: ")
 
 
 if __name__ == "__main__":

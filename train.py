@@ -17,8 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from datasets.batches import Batches
-from datasets.domains import STAND_IN
-from datasets.labelled import open_training, validation_crop
+from datasets.domains import STAND_IN, stand_in_text
+from datasets.labelled import count_training_pairs, open_training, validation_crop
 from datasets.order import TrainingOrder, same_size_batches
 from datasets.pairs import EvaluationSamples, TrainingSamples
 from models import (
@@ -68,12 +68,14 @@ def train(config, device, dry_run):
     on_main = distributed.on_main  # user errors surface in one process, which does the work for all
     refuse_unequal_shares(settings, world)
 
+    if dry_run:
+        num_pairs = on_main(lambda: count_training_pairs(config.data, config.seed))
+        if rank == 0:
+            print(to_yaml(config), cost_of(config, num_pairs, world), sep="\n")
+        return
+
     # Data: pairs to train on, pairs held out for validation, each image with its domain's probabilities.
     data, val_data = on_main(lambda: open_training(config, identify))
-    if dry_run:
-        if rank == 0:
-            print(to_yaml(config), cost_of(config, data, world), sep="\n")
-        return
 
     # Run folder: from here on a signal is remembered. The newest readable checkpoint of this run, if there is one.
     stop = StopSignal()
@@ -82,7 +84,7 @@ def train(config, device, dry_run):
     saved = on_main(lambda: folder.open(fingerprint))
 
     # Network and loss: fresh, or from the weights of model.init; a resumed run needs neither.
-    network = on_main(lambda: build_network(config, data.domains, start=not saved))
+    network = on_main(lambda: build_network(config, data.domains and data.domains.text, start=not saved))
     network = training_form(network, settings.recompute).to(device)
     terms = on_main(lambda: loss_terms(config.loss))
     for _, term in terms.values():
@@ -233,10 +235,9 @@ def open_batches(config, data, val_data, step, device):
     return batches, Batches(val_samples, val_order, device, config.data.workers)
 
 
-def build_network(config, domains, start):
-    """A network of the settings, with fresh weights or, if `start` is on, those of model.init."""
-    model = config.model
-    text = torch.from_numpy(domains.text) if domains else None
+def build_network(config, text, start):
+    """A network of the settings and the K x D text, with fresh weights or, if `start` is on, those of model.init."""
+    model, text = config.model, None if text is None else torch.from_numpy(text)
     network = build_model(model.size, model.fusion, model.merge, text, window_pixels(model.window, config.train.crop))
     if model.init and start:
         with checkpoint.naming(f"model.init={model.init}"):
@@ -268,12 +269,13 @@ def selection_rule(config):
     return f"split {config.data.val}" if isinstance(config.data.val, str) else "of the training set"
 
 
-def cost_of(config, data, world):
-    """Parameters, multiply-adds, steps, epochs and memory, as lines of text."""
-    network, loss = build_network(config, data.domains, start=False), config.loss
+def cost_of(config, num_pairs, world):
+    """Parameters, multiply-adds, steps, epochs and memory, as lines of text; the text features need not be there."""
+    text = None if config.model.fusion == "none" else stand_in_text(len(config.text.classes))
+    network, loss = build_network(config, text, start=False), config.loss
     term = contrastive_loss(loss.backbone, None, loss.published_features) if loss.contrastive else None
     share = config.train.batch // (world * config.train.accumulate)
-    return describe_cost(network, training_form, term, config, len(data), share)
+    return describe_cost(network, training_form, term, config, num_pairs, share)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,29 @@
 #   ./train.sh configs/reside6k_s.yaml                    the real job, on data/RESIDE-6K
 #   ./train.sh configs/reside6k_s.yaml train.batch=8 run=mine
 #   NPROC=4 ./train.sh configs/reside6k_s.yaml            four GPUs
+#   ./train.sh configs/reside6k_s.yaml --dry-run          what it would cost, also before the data are there
 #
 # Run the same command again to go on after a stop.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -eu
-root=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
+. "$root/utils/setup.sh"
+config=$root/configs/demo.yaml
 case "${1:-}" in
-  -h | --help) sed -n '2,/^set -eu/{/^set -eu/!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
-  "" | *=*) config=$root/configs/demo.yaml ;;
+  -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  "" | -* | *=*) ;;
   *) config=$1; shift ;;
 esac
-
-. "$root/utils/setup.sh"
+dry_run=
+for argument; do
+  case "$argument" in
+    --dry-run) dry_run=yes ;;
+    -*) fail "unknown option $argument: see train.sh --help" ;;
+  esac
+done
+case "${NPROC:-1}" in
+  0* | *[!0-9]*) fail "NPROC=$NPROC is no number of processes" ;;
+esac
 setup
 
 # A signal is passed on to the running script, which saves what it has; the scripts after it are not begun.
@@ -25,7 +37,7 @@ stop() {
   stopped=yes
   [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true
 }
-trap stop INT TERM
+trap stop INT TERM HUP
 
 run() {
   [ -z "$stopped" ] || exit 0
@@ -44,9 +56,10 @@ run() {
   [ "$code" = 0 ] || exit "$code"
 }
 
+[ -z "$dry_run" ] || { run "$root/train.py" "$config" "$@"; exit 0; }
 run "$root/clip_text.py" "$config" "$@"
 if [ "${NPROC:-1}" -gt 1 ]; then
-  run -m torch.distributed.run --standalone --nproc-per-node "$NPROC" "$root/train.py" "$config" "$@"
+  PYTHONPATH=$root run -m utils.launch --standalone --nproc-per-node "$NPROC" "$root/train.py" "$config" "$@"
 else
   run "$root/train.py" "$config" "$@"
 fi

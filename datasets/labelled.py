@@ -1,12 +1,24 @@
 """The data of a training: pairs to learn from and pairs to validate on, each with its domain's probabilities."""
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from .domains import Domains, open_domains, prob_of
 from .pairs import Pairs, hold_out
+
+PUBLISHED = {  # training pairs of a set, by its folder's name
+    "RESIDE-6K": 6000,
+    "RESIDE-IN": 13_990,
+    "RESIDE-OUT": 313_950,
+    "RS-HAZE": 51_300,
+    "Haze4K": 3000,
+    "Dense-Haze": 50,
+    "NH-Haze": 50,
+}
 
 
 @dataclass(frozen=True)
@@ -31,19 +43,30 @@ class LabelledPairs:
         return f"{digest.hexdigest()} {self.pairs.fingerprint()}"
 
 
+def open_parts(data, seed):
+    """The Pairs to train on and those to validate on."""
+    pairs = Pairs(data.folder, data.train, data.max_pixels)
+    if isinstance(data.val, str):
+        split = data.test if data.val == "test-crop" else data.val
+        return pairs, Pairs(data.folder, split, data.max_pixels)
+    return [pairs.subset(indices) for indices in hold_out(pairs.names, data.val, seed)]
+
+
+def count_training_pairs(data, seed):
+    """How many pairs there are to train on; of a set that is not there yet, how many were published."""
+    num = PUBLISHED.get(Path(data.folder).name, 0) if data.root else data.scenes
+    if Path(data.folder).exists() or not num:
+        return len(open_parts(data, seed)[0])
+    return num if isinstance(data.val, str) else num - math.ceil(data.val * num)
+
+
 def open_training(config, identify):
     """The LabelledPairs to train on and those to validate on.
 
     config: all settings. identify: gives what tells the weights of `text.weights` apart.
     Raises ValueError where a set is not whole or not labelled as the settings ask.
     """
-    data = config.data
-    pairs = Pairs(data.folder, data.train, data.max_pixels)
-    if isinstance(data.val, str):
-        split = data.test if data.val == "test-crop" else data.val
-        parts = pairs, Pairs(data.folder, split, data.max_pixels)
-    else:
-        parts = [pairs.subset(indices) for indices in hold_out(pairs.names, data.val, config.seed)]
+    parts = open_parts(config.data, config.seed)
     if config.model.fusion == "none":
         return [LabelledPairs(part, np.zeros((len(part), 1), np.float32), None) for part in parts]
     labelled = []

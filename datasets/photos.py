@@ -163,7 +163,7 @@ def write_photo(path, photo):
 
 
 def first_line(error):
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def with_alpha(pixels, alpha):

@@ -23,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PRELOADED = ("torch._dynamo", "torch.utils.tensorboard", "torchvision", "cv2", "PIL.Image", "skimage", "open_clip")
+LIMITS = {"memory": resource.RLIMIT_AS, "file_size": resource.RLIMIT_FSIZE, "files": resource.RLIMIT_NOFILE}
 CHANGES = ("os.mkdir", "os.rename", "os.truncate")  # audit events; an `open` for writing is one, too
 
 
@@ -109,10 +110,11 @@ def read_all(pipes, deadline):
     return [part.decode(errors="backslashreplace") for part in parts.values()], bool(waiting)
 
 
-def begin(script, arguments, folder, memory=None, file_size=None, humble=False, write=None, fault=None, **_):
+def begin(script, arguments, folder, *, write=None, fault=None, output=None, humble=False, **limits):
     """Become the script, with its faults.
 
     memory: bytes of address space beyond what the imports took. file_size: largest file it may write, bytes.
+    files: that may be open. output: the file that is its standard output, "" for a closed one.
     humble: permissions hold, even where it runs as root. write, fault: what befalls the write-th change to a file or
     folder outside the TensorBoard events: a signal's number just before it, or the error ENOSPC in its place ("full").
     """
@@ -123,11 +125,17 @@ def begin(script, arguments, folder, memory=None, file_size=None, humble=False, 
     sys.argv[:] = [script, *arguments]
     if humble:  # drop all capabilities
         ctypes.CDLL(None).capset(struct.pack("Ii", 0x20080522, 0), bytes(24))
-    if memory is not None:
+    if "memory" in limits:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (taken + memory, taken + memory))
-    if file_size is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+        limits["memory"] += taken
+    for name, kind in LIMITS.items():
+        if name in limits:
+            resource.setrlimit(kind, (limits[name], limits[name]))
+    if output:
+        os.dup2(os.open(output, os.O_WRONLY), 1)
+    elif output is not None:
+        os.close(1)
+        sys.stdout = None
     if write is not None:
         befall(os.path.realpath(folder), write, fault)
 

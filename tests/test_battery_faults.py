@@ -5,9 +5,12 @@ an undisturbed run ends with.
 """
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,7 +136,6 @@ def test_a_disk_that_is_really_full_keeps_what_was_there(scripts, small_disk, sc
         ("train.py", "checkpoints/small"),
         ("test.py", "results"),
         ("test.py", "results/small-test"),
-        ("clip_text.py", "data/train"),
     ],
 )
 def test_a_folder_that_may_not_be_written_is_named(scripts, work, script, path):
@@ -144,6 +146,48 @@ def test_a_folder_that_may_not_be_written_is_named(scripts, work, script, path):
     done = refused(scripts, work, script, "small.yaml", *arguments, says=path, humble=True)
     assert "ermission" in done.stderr
     (work / path).chmod(0o755)
+
+
+def test_a_read_only_set_that_is_labelled_is_as_good_and_another_is_named(scripts, work):
+    (work / "data/train").chmod(0o555)
+    accepted(scripts, work, "clip_text.py", "small.yaml", humble=True)
+    keep = ["small.yaml", "text.encoder=ViT-B-32-quickgelu", "text.weights=none.pt"]
+    (work / "none.pt").touch()
+    refused(scripts, work, "clip_text.py", *keep, says=["data/train cannot be written", "permissions"], humble=True)
+    (work / "data/train").chmod(0o755)
+
+
+def test_too_few_open_files_are_said_in_one_line(scripts, work):
+    refused(scripts, work, "train.py", "small.yaml", "run=new", "data.workers=2", says="ulimit -n", files=24)
+
+
+def test_a_data_process_that_is_killed_is_said_in_one_line(scripts, work):
+    process = scripts.start(work, "train.py", "small.yaml", "run=new", "train.steps=100000", "data.workers=1")
+    children = Path(f"/proc/{process}/task/{process}/children")
+    while not (work / "checkpoints/new/previous.pt").exists():  # steps are being made
+        time.sleep(0.02)
+    os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+    done = scripts.finish()
+    is_one_line(done, "train.py")
+    assert "memory" in done.stderr and "data.workers" in done.stderr
+
+
+def test_a_hangup_saves(scripts, work):
+    process = scripts.start(work, "train.py", "small.yaml", "run=new", "train.steps=100000")
+    while not (work / "checkpoints/new/previous.pt").exists():
+        time.sleep(0.02)
+    os.kill(process, signal.SIGHUP)
+    done = scripts.finish()
+    assert done.code == 0 and "run the same command to resume" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("script", ["compare.py", "test.py", "train.py"])
+def test_standard_output_that_is_full_is_named_and_one_that_is_closed_is_done_without(scripts, work, script):
+    arguments = ["results/small-test"] * 2 if script == "compare.py" else ["small.yaml"]
+    done = scripts(work, script, *arguments, output="/dev/full")
+    is_one_line(done, script)
+    assert "standard output" in done.stderr and "make room" in done.stderr
+    accepted(scripts, work, script, *arguments, output="")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The battery, settings: whatever is wrong with them is named before any work is begun."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.battery import CHOICES, accepted, refused
@@ -94,6 +96,8 @@ OVERRIDES = {
     "a date that is none": (["run=2020-13-45"], "run="),
     "not a number": (["train.lr=.nan"], "train.lr must be"),
     "infinity": (["train.lr=.inf"], "train.lr must be"),
+    "half an hour": (["train.steps=1:30"], "train.steps must be a whole number, got '1:30'"),
+    "a gap in a number": (["train.steps=1_0"], "train.steps must be a whole number, got '1_0'"),
     "half a step": (["train.steps=1.5"], "train.steps must be a whole number"),
     "a run in another folder": (["run=../mine"], "run names a folder"),
     "a run above": (["run=.."], "run names a folder"),
@@ -128,6 +132,16 @@ def test_an_override_with_a_fault_is_named(scripts, finished, name):
     overrides, says = OVERRIDES[name]
     new = "run=new" in overrides  # a run folder is opened before weights are looked for
     refused(scripts, finished, "train.py", "small.yaml", *overrides, says=says, untouched=not new, timeout=20)
+
+
+def test_the_cost_is_told_before_the_data_are_there(scripts, tmp_path):
+    (tmp_path / "a.yaml").write_text("data: {root: data/Haze4K, val: 0.1}\nmodel: {size: n}\ntrain: {crop: 64}\n")
+    assert "epochs of 2,700 pairs" in accepted(scripts, tmp_path, "train.py", "a.yaml", "--dry-run").stdout
+    refused(scripts, tmp_path, "train.py", "a.yaml", "data.root=data/mine", "--dry-run", says="data/mine")
+
+
+def test_the_home_folder_is_meant_by_a_tilde(scripts, work):
+    refused(scripts, work, "train.py", "small.yaml", "data.root=~/no-data", "run=new", says=f"{Path.home()}/no-data")
 
 
 @pytest.mark.parametrize("script", ["train.py", "test.py", "clip_text.py"])

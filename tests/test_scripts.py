@@ -68,3 +68,29 @@ def test_a_mistake_is_one_line_and_exit_code_2(folder, name, arguments, named):
     done = script(folder, name, *arguments)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and named in done.stderr and done.stderr.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("shell", "arguments", "processes", "named"),
+    [
+        ("sh", ["--fast"], "1", "unknown option --fast"),
+        ("bash", ["-x"], "1", "unknown option -x"),
+        *[("bash", [], processes, f"NPROC={processes} is no number") for processes in ("0", "-1", "abc")],
+    ],
+)
+def test_a_mistake_with_the_main_command_is_one_line_by_any_shell_and_through_a_link(
+    tmp_path, shell, arguments, processes, named
+):
+    (tmp_path / "train.sh").symlink_to(ROOT / "train.sh")
+    environment = {**os.environ, "NPROC": processes}
+    command = [shell, "train.sh", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and named in done.stderr, done.stderr
+
+
+def test_a_mistake_of_several_processes_ends_without_a_dump(folder):
+    command = [sys.executable, "-m", "utils.launch", "--standalone", "--nproc-per-node", "2", ROOT / "train.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*command, "none.yaml"], cwd=folder, capture_output=True, text=True, env=environment)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2 and all("none.yaml does not exist" in line for line in lines) and len(lines) <= 2, lines

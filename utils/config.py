@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import os
+import re
 import types
 import typing
 from pathlib import Path
@@ -62,6 +64,17 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# Plain numbers alone: YAML 1.1 reads 1:30 as 90, 1_0 as 10 and 010 as 8. `convert` makes numbers of 1e-4 and 010.
+Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0] not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+WHOLE = r"[-+]?(0|[1-9][0-9]*)"
+REAL = rf"(({WHOLE})?\.[0-9]+|{WHOLE}\.)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan"
+Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(rf"{WHOLE}$"), "-+0123456789")
+Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"({REAL})$"), "-+0123456789.")
+
+
 UNREADABLE = (yaml.YAMLError, RecursionError, ValueError)  # ValueError: a date or number that is none
 
 
@@ -95,7 +108,7 @@ def read_yaml(path, seen=()):
         return values
     if not isinstance(base, str):
         raise ValueError(f"{path}: base must be the name of a YAML file, got {shown(base)}")
-    merged = read_yaml(path.parent / base, (*seen, path.resolve()))
+    merged = read_yaml(path.parent / Path(base).expanduser(), (*seen, path.resolve()))
     for key, value in values.items():
         sections = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = {**merged[key], **value} if sections else value
@@ -158,7 +171,8 @@ def convert(value, hint, dotted):
             if number is not None and (option is float or number == int(number)):
                 return option(number)
         if option is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
-            return str(value)
+            text = str(value)
+            return os.path.expanduser(text) if text.startswith("~/") else text
         if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
             if option == tuple[str, ...] and value and all(isinstance(item, str) for item in value):
                 return tuple(value)
@@ -175,7 +189,7 @@ def choices(hint):
 
 
 def as_number(value):
-    if isinstance(value, str):
+    if isinstance(value, str) and "_" not in value:
         try:
             value = float(value)
         except ValueError:

@@ -4,11 +4,14 @@ import argparse
 import errno
 import os
 import re
+import resource
 import signal
 import sys
 from pathlib import Path
 
+MOST_FILES, FEWEST_FILES = 4096, 128  # that a script may have open
 OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|Unable to allocate")
+WORKER_KILLED = re.compile("DataLoader worker .*(killed|exited unexpectedly)")
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, then run again"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change its permissions, or choose another place"),
@@ -42,22 +45,35 @@ def run(main):
 
     A user's mistake (ValueError, OSError), a loss that is no number or too little memory is one line on standard error
     and exit code 2.
-    With MIXCLDEHAZE_DEBUG set it is a traceback instead.
+    With MIXCLDEHAZE_DEBUG set it is a traceback instead. A reader of standard output that has left, as `head` does, is
+    no mistake.
     """
     signal.signal(signal.SIGTERM, terminate)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, terminate)
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # closed ones
     rank = os.environ.get("RANK", "0")  # of the processes that torchrun started
     name = Path(sys.argv[0]).name + (f" (process {rank})" if rank != "0" else "")
     try:
+        allow_open_files()
         code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+        code = 128 + signal.SIGPIPE
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("MIXCLDEHAZE_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.filename is None:
+            discard_output()
         print(f"{name}: {one_line(error)}", file=sys.stderr)
         code = 2
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
+        killed = WORKER_KILLED.search(str(error))
+        if not isinstance(error, MemoryError) and not killed and not OUT_OF_MEMORY.search(str(error)):
             raise
-        print(f"{name}: the memory is too small: make batches, crops or images smaller", file=sys.stderr)
+        what = "a process that reads data was killed, most likely for memory: lower data.workers, or" if killed else ""
+        print(f"{name}: {what or 'the memory is too small:'} make batches, crops or images smaller", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print(f"{name}: stopped", file=sys.stderr)
@@ -70,11 +86,25 @@ def terminate(number, frame):
     sys.exit(128 + number)
 
 
+def allow_open_files():
+    """Raise the soft limit: data processes hand every batch over as an open file, and wait for ever without one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= most < FEWEST_FILES:
+        raise ValueError(f"{most} open files are too few: allow more by ulimit -n {MOST_FILES}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (MOST_FILES if most < 0 else min(MOST_FILES, most), most))
+
+
+def discard_output():
+    """Send what is left of standard output nowhere: Python would try, and fail, once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def one_line(error):
     """What an error says, on one line; of one from a data loading process, what was said there."""
     text = str(error).strip()
     if text.startswith("Caught ") and "DataLoader worker" in text:
         text = text[text.rindex(f"{type(error).__name__}: ") :].partition(": ")[2]
-    elif isinstance(error, OSError) and error.filename is not None:
-        text = f"{error.filename} cannot be used ({error.strerror}): {REMEDIES.get(error.errno, 'check that path')}"
+    elif isinstance(error, OSError) and error.strerror:
+        place = "standard output or a file" if error.filename is None else error.filename
+        text = f"{place} cannot be used ({error.strerror}): {REMEDIES.get(error.errno, 'check that path')}"
     return " ".join(text.split())

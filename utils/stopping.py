@@ -3,23 +3,29 @@
 import atexit
 import math
 import multiprocessing
+import os
 import signal
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopSignal:
-    """Remembers SIGTERM and SIGINT, so that the loop can finish its step and save; a second SIGINT stops at once."""
+    """Remembers a signal, so that the loop can finish its step and save; SIGINT after that stops at once."""
 
     def __init__(self):
         self.heard = False
+        self.terminals = [output for output in (1, 2) if os.isatty(output)]
         atexit.register(kill_workers)
         for number in SIGNALS:
-            signal.signal(number, self.hear)
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                signal.signal(number, self.hear)
 
     def hear(self, number, frame):
         self.heard = True
+        if number == signal.SIGHUP:  # the terminal is gone, and writing to it an error
+            for output in self.terminals:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), output)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def until_heard(self, loader):
