@@ -113,9 +113,7 @@ def dehaze(network, fast, pixels, prob, device, precision, most):
     with autocast(device, precision):
         output = forward_within(network, hazy, prob, free_memory(device, most), fast)
     if not output.isfinite().all():
-        remedy = (
-            "use --precision fp32" if precision != "fp32" else "its weights, or the photograph's numbers, are broken"
-        )
+        remedy = "use --precision fp32" if precision != "fp32" else "the checkpoint's weights are broken"
         raise ValueError(f"the network's output is not finite: {remedy}")
     return to_image(output[0], pixels.dtype)
 

@@ -17,7 +17,9 @@ class TrainingState:
     def __init__(self, network, settings, device):
         """network: in its training form, on its device. settings: those of `train`."""
         self.network = network
-        self.optimizer = torch.optim.AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay)
+        # fused, it takes GradScaler's flag of an overflow on the GPU, which otherwise is read there at every step
+        weights, fused = network.parameters(), device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(weights, settings.lr, weight_decay=settings.weight_decay, fused=fused)
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
         self.average = Average(network, settings.ema) if settings.ema else None
         self.step, self.validated, self.best, self.sums = 0, 0, -math.inf, {}
