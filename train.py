@@ -24,6 +24,7 @@ from datasets.pairs import EvaluationSamples, TrainingSamples
 from models import (
     build_model,
     describe,
+    form_pays,
     inference_form,
     kernels_report,
     network_of,
@@ -85,7 +86,11 @@ def train(config, device, dry_run):
 
     # Network and loss: fresh, or from the weights of model.init; a resumed run needs neither.
     network = on_main(lambda: build_network(config, data.domains and data.domains.text, start=not saved))
-    network = training_form(network, settings.recompute).to(device)
+    network = network.to(device)
+    if device.type == "cuda" and config.kernels == "auto" and rank == 0:
+        print("compiling kernels, once", flush=True)
+    in_form = settings.recompute or form_pays(device, DTYPES[settings.precision])
+    network = training_form(network, settings.recompute) if in_form else network
     terms = on_main(lambda: loss_terms(config.loss))
     for _, term in terms.values():
         term.to(device)
@@ -115,8 +120,6 @@ def train(config, device, dry_run):
         )
         if data.domains and data.domains.encoder == STAND_IN:
             print("note: the text features are stand-ins (fixed vectors and known labels), not CLIP's")
-        if device.type == "cuda" and config.kernels == "auto":
-            print("compiling kernels, once", flush=True)
 
     # Loop: report, validate, save, stop, step. A stop cuts validation short; it is made again on resuming.
     clock, first = Clock(device), state.step
@@ -143,7 +146,7 @@ def train(config, device, dry_run):
             break
         values = optimise(stepped, state, terms, batches, settings, device, clock)
         if state.step == first and device.type == "cuda":
-            folder.log("kernels", state.step + 1, **kernels_report(device))  # they have been tried now
+            folder.log("kernels", state.step + 1, **kernels_report(device), training_form=in_form)  # tried by now
         state.count(values)
         unsaved = True
         bar.update()

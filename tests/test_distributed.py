@@ -10,6 +10,7 @@ import torch
 from torchvision.models import resnet18
 
 from tests import tiny
+from utils.distributed import pick_device
 
 # Small steps, as Adam makes whole steps of rounding errors; the contrastive loss; 3 validation images, an odd number.
 OPTIONS = ("train.lr=1e-6", "train.sync_batchnorm=true", "data.val=test", "loss.contrastive=0.1")
@@ -100,3 +101,12 @@ def test_a_signal_stops_all_processes_at_one_step_and_a_mistake_is_said_once(tmp
     step = tiny.state(tmp_path)["step"]
     assert f"stopped, run the same command to resume, step {step} of 100000" in output, errors
     assert json.loads(log.read_text().splitlines()[-1])["step"] == step
+
+
+def test_a_gpu_that_torch_cannot_use_is_named_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("utils.distributed.Path.exists", lambda path: True)
+    assert pick_device("auto").type == "cpu"
+    assert capsys.readouterr().err.count("note: there is an NVIDIA GPU, but torch") == 1
+    with pytest.raises(ValueError, match="device=cuda, but torch .*: use device=cpu or device=auto"):
+        pick_device("cuda")
