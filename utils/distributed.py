@@ -58,7 +58,8 @@ def why_no_gpu():
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:  # such as a driver that is too old for torch's CUDA
-        return f"torch {torch.__version__} cannot use one ({' '.join(str(error).split()).partition(' (')[0]})"
+        if "no NVIDIA driver" not in str(error):
+            return f"torch {torch.__version__} cannot use it ({str(error).strip().partition('. ')[0]})"
     return "this machine has no usable CUDA GPU"
 
 
