@@ -58,7 +58,7 @@ def test_two_processes_end_where_one_ends(single, tmp_path):
 
 
 def test_a_run_goes_on_with_another_number_of_processes(single, tmp_path):
-    code, _, errors = tiny.run(make(tmp_path), *OPTIONS, "kill=os:fsync:4", script="tests/kill_at.py")
+    code, _, errors = tiny.run(make(tmp_path), *OPTIONS, "kill=os:fsync:7", script="tests/kill_at.py")
     assert code == -signal.SIGKILL, errors
     assert tiny.state(tmp_path)["step"] == 4
     code, output, errors = tiny.run(tmp_path, *OPTIONS, processes=2)
