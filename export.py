@@ -107,16 +107,17 @@ def compare(network, exported):
     """
     window = getattr(network.fusion, "window", None) or 64
     sizes = [(1, 1, 1), (3, 37, 53), (1, window + 1, window + 1), (2, 50, window + 44), (1, window + 44, 50)]
-    most = 0.0
+    differences = []
     for num, height, width in sizes:
         inputs = [torch.rand(num, 3, height, width) * 2 - 1]
         if network.fusion is not None:
             inputs.append(torch.rand(num, len(network.text)).softmax(1))
         output = network(*inputs)
-        most = max(most, ((exported(*inputs) - output).abs().max() / output.abs().max().clamp(min=1)).item())
-        if not most <= TOLERANCE:
-            raise ValueError(f"the export is off by {most:.1e} at {width} x {height} pixels, and was not written")
-    return f"equal to the network to {most:.0e} at {len(sizes)} sizes"
+        differences.append(((exported(*inputs) - output).abs().max() / output.abs().max().clamp(min=1)).item())
+        if not differences[-1] <= TOLERANCE:  # nor if it is no number
+            what = f"the export is off by {differences[-1]:.1e} at {width} x {height} pixels"
+            raise ValueError(f"{what}, and was not written: are the checkpoint's weights finite?")
+    return f"equal to the network to {max(differences):.0e} at {len(sizes)} sizes"
 
 
 if __name__ == "__main__":

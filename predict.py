@@ -26,7 +26,7 @@ from models import forward_within, inference_form, is_published, needs_text, net
 from models.clip import ZeroShot, load_encoder
 from utils import checkpoint
 from utils.distributed import pick_device
-from utils.entry import Parser, one_line, run
+from utils.entry import Parser, is_out_of_memory, one_line, run
 from utils.evaluate import DTYPES, autocast
 from utils.memory import free_memory, parse_size
 from utils.settings import Text
@@ -153,8 +153,7 @@ def domain_finder(name, text, network, clip_weights, device):
 
 def reason(error, file):
     """Why one image failed, in a line. Raises what is no fault of the image or the machine."""
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+    if is_out_of_memory(error):
         return "out of memory: give a smaller --max-memory"
     if isinstance(error, RuntimeError):
         raise error

@@ -15,6 +15,7 @@ of a test with other settings are not replaced: name another run, and the checkp
 """
 
 import json
+import math
 import shutil
 import time
 from pathlib import Path
@@ -107,6 +108,9 @@ def test(config, device, overrides=()):
         row |= {"name": pairs.hazy.name(row["index"]), "domain": labels[row["index"]]}
     if not distributed.is_main():
         return
+    broken = [row["name"] for row in rows if math.isnan(row["psnr"])]
+    if broken:
+        raise ValueError(f"{path}: the outputs of {len(broken)} images are no numbers, first {broken[0]}")
 
     # Results: for programs, for spreadsheets, for people, for the terminal.
     metrics = summarise(rows) | {

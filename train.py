@@ -9,6 +9,7 @@ Run the same command again to resume: checkpoints/<run>/last.pt holds everything
 """
 
 import math
+import os
 import sys
 from contextlib import nullcontext
 
@@ -81,7 +82,7 @@ def train(config, device, dry_run):
     # Run folder: from here on a signal is remembered. The newest readable checkpoint of this run, if there is one.
     stop = StopSignal()
     folder = RunFolder(config, write=rank == 0)
-    fingerprint = on_main(data.fingerprint)
+    fingerprint = on_main(lambda: f"{data.fingerprint()} {val_data.fingerprint()}")
     saved = on_main(lambda: folder.open(fingerprint))
 
     # Network and loss: fresh, or from the weights of model.init; a resumed run needs neither.
@@ -120,6 +121,8 @@ def train(config, device, dry_run):
         )
         if data.domains and data.domains.encoder == STAND_IN:
             print("note: the text features are stand-ins (fixed vectors and known labels), not CLIP's")
+        if device.type == "cpu" and torch.get_num_threads() > 1 and os.getloadavg()[0] > 1.5 * os.cpu_count():
+            print("note: other processes keep this machine busy: OMP_NUM_THREADS=1 can be many times as fast")
 
     # Loop: report, validate, save, stop, step. A stop cuts validation short; it is made again on resuming.
     clock, first = Clock(device), state.step

@@ -43,7 +43,7 @@ def read_rows(path):
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+        raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from None
     if not rows or not {"name", "domain"} <= set(rows[0]):
         raise ValueError(f"{path} must begin with the line name,domain and hold a line for every image")
     for row in rows:

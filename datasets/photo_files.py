@@ -16,6 +16,8 @@ def find_photos(arguments, output):
     found = {}
     for argument in map(str, arguments):
         path = Path(argument)
+        if not argument:
+            raise ValueError("--input is empty: name a file, a folder or a pattern")
         if path.is_file():
             if path.suffix.lower() not in ENDINGS:
                 raise ValueError(f"--input {path} has not the ending of an image ({', '.join(ENDINGS)})")

@@ -252,6 +252,22 @@ def test_a_best_checkpoint_whose_last_one_is_gone_is_not_replaced(scripts, work)
     refused(scripts, work, "train.py", "small.yaml", says=["best.pt would be replaced", "run=NAME"])
 
 
+def broken(values):
+    (values["ema"] or values["network"]["state"])["patch_embed.weight"][:] = float("nan")
+
+
+def test_weights_that_are_no_numbers_give_no_scores_and_no_export(scripts, work):
+    content(broken)(work / BEST)
+    refused(scripts, work, "test.py", "small.yaml", says=["best.pt", "no numbers, first 0.png"], untouched=False)
+    refused(scripts, work, "export.py", "--checkpoint", BEST, "--output", "a.pt2", says="weights finite")
+
+
+@pytest.mark.parametrize("step", [-1, 10**9])
+def test_a_step_that_a_run_never_has_is_refused(scripts, work, step):
+    replaced("step", step)(work / "checkpoints/small/last.pt")
+    refused(scripts, work, "train.py", "small.yaml", says=f"is of step {step}")
+
+
 def test_settings_that_contradict_the_checkpoint_are_refused_or_recorded_as_the_checkpoints(scripts, work):
     refused(scripts, work, "test.py", "small.yaml", "model.fusion=none", says=["model.fusion=calip", "leave it out"])
     (work / "small.yaml").write_text((work / "small.yaml").read_text().replace("size: n", "size: l"))

@@ -28,6 +28,7 @@ def photos(work):
 
 
 ARGUMENTS = {
+    "an empty input": (["--input", ""], "--input is empty"),
     "no input": (["--input", "none"], "none does not exist"),
     "a pattern of nothing": (["--input", "in/*.gif"], "names no images"),
     "a file that is no image": (["--input", "small.yaml"], "small.yaml"),

@@ -66,6 +66,7 @@ FILES = {
     "not a text": (b"\xff\xfe\x00\x01\x80", "cannot be read"),
     "10 MB": ("# \n" * 3_500_000, "is no settings file"),
     "base is itself": ("base: small.yaml", "base leads back to itself"),
+    "base is empty": ("base: ''", "settings file . cannot be read: Is a directory"),
     "base is not there": ("base: none.yaml", "none.yaml does not exist"),
     "base is a list": ("base: [a.yaml]", "base must be the name of a YAML file"),
     "base is a folder": ("base: data", "data cannot be read"),

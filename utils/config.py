@@ -91,7 +91,7 @@ def read_yaml(path, seen=()):
         hint = f", did you mean {path.parent / near[0]}?" if near else ": give a YAML file, such as configs/demo.yaml"
         raise ValueError(f"settings file {path} does not exist{hint}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"settings file {path} cannot be read: {error}") from None
+        raise ValueError(f"settings file {path} cannot be read: {getattr(error, 'strerror', error)}") from None
     if len(text) > MAX_LENGTH:
         raise ValueError(f"{path}: over {MAX_LENGTH:,} characters is no settings file")
     try:

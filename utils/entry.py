@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 MOST_FILES, FEWEST_FILES = 4096, 128  # that a script may have open
-OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|Unable to allocate")
+OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|Unable to allocate|could not create a primitive")
 WORKER_KILLED = re.compile("DataLoader worker .*(killed|exited unexpectedly)")
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, then run again"),
@@ -70,7 +70,7 @@ def run(main):
         code = 2
     except (MemoryError, RuntimeError) as error:
         killed = WORKER_KILLED.search(str(error))
-        if not isinstance(error, MemoryError) and not killed and not OUT_OF_MEMORY.search(str(error)):
+        if not killed and not is_out_of_memory(error):
             raise
         what = "a process that reads data was killed, most likely for memory: lower data.workers, or" if killed else ""
         print(f"{name}: {what or 'the memory is too small:'} make batches, crops or images smaller", file=sys.stderr)
@@ -84,6 +84,10 @@ def run(main):
 def terminate(number, frame):
     """Leave at once, but take away what is half-written."""
     sys.exit(128 + number)
+
+
+def is_out_of_memory(error):
+    return isinstance(error, MemoryError) or bool(OUT_OF_MEMORY.search(str(error)))
 
 
 def allow_open_files():

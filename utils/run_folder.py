@@ -91,6 +91,8 @@ class RunFolder:
         if kept:
             text = ", ".join(f"{key} was {old} and is {new}" for key, (old, new) in kept.items())
             raise ValueError(f"{self.path} was begun with other settings ({text}): put them back, or set run=NAME")
+        if not 0 <= state["step"] <= self.config.train.steps:
+            raise ValueError(f"{self.last} is of step {state['step']}, which this run never has: move it away")
         if not data.startswith(state["data"]):  # an older checkpoint's says nothing of the images' contents
             what = "other training images, labels or text features"
             raise ValueError(f"{self.path} was begun on {what}: put them back, or set run=NAME")
@@ -134,7 +136,7 @@ class RunFolder:
         """A 3 x H x W image in [0, 1] to TensorBoard."""
         if self.write:
             with writing(self.path):
-                self.tensorboard.add_image(name, image, step)
+                self.tensorboard.add_image(name, image.nan_to_num(), step)
 
     def close(self):
         if self.write:

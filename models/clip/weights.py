@@ -200,6 +200,7 @@ def trained_with_quick_gelu(path):
 
 def first_line(error):
     """The first line of an error that tells the cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    text = getattr(error, "strerror", None) or str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
     of_torch = lines[0].startswith("Error(s) in loading state_dict") and len(lines) > 1  # a heading
     return lines[of_torch].rstrip(":. ")[:200]
