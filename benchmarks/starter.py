@@ -1,6 +1,6 @@
 """Make weights/starter.pt, the weights that come with the project, of the training of configs/starter.yaml.
 
-    ./train.sh configs/starter.yaml && python -m benchmarks.starter checkpoints/starter/best.pt
+    ./train.sh configs/starter.yaml && python -m benchmarks.starter checkpoints/starter/last.pt
 
 Keeps the averaged weights, the settings and the text, and drops the optimiser's state. Prints size and SHA-256 for the
 card, weights/starter.md.
@@ -16,7 +16,7 @@ def main():
     parser.add_argument("checkpoint", help="of the training")
     saved = checkpoint.load(parser.parse_args().checkpoint)
     kept = {name: saved[name] for name in ("step", "settings", "text")}
-    network = {**saved["network"], "state": checkpoint.evaluated_state(saved)}
+    network = {**saved["network"], "state": saved["ema"] or saved["network"]["state"]}
     checkpoint.STARTER.parent.mkdir(exist_ok=True)
     checkpoint.save(checkpoint.STARTER, {**kept, "network": network, "ema": None})
     size = checkpoint.STARTER.stat().st_size / 1e6

@@ -6,7 +6,7 @@ import numpy as np
 # Ranges, by domain: the share of the scene's darkest light that is taken off; the picture's mean, reached by a gamma; a
 # factor on the saturation; by how much red gains and blue loses.
 INDOORS = {"black": (0.6, 1.05), "mean": (0.2, 0.5), "saturation": (0.3, 1.0), "warmth": (0.0, 0.25)}
-OUTDOORS = {"black": (0.0, 1.0), "mean": (0.3, 0.6), "saturation": (0.15, 0.8), "warmth": (-0.1, 0.1)}
+OUTDOORS = {"black": (-0.5, 1.0), "mean": (0.3, 0.6), "saturation": (0.15, 0.8), "warmth": (-0.1, 0.1)}
 
 
 def develop(rng, scene, black, mean, saturation, warmth):

@@ -8,7 +8,7 @@ from . import textures
 
 def indoor_haze(rng, depth):
     """As in RESIDE's indoor set: beta 0.6 to 1.8 over the room's depth, airlight 0.7 to 1."""
-    return rng.uniform(0.6, 1.8) * depth / depth.max() * _thinner(rng), _airlight(rng, 0.7)
+    return rng.uniform(0.6, 1.8) * depth / depth.max() * _strength(rng), _airlight(rng, 0.7)
 
 
 def outdoor_haze(rng, depth):
@@ -24,12 +24,13 @@ def outdoor_haze(rng, depth):
     else:
         farthest = rng.uniform(60, 400)
         optical = rng.uniform(0.04, 0.2) / 20 * farthest * (1 - np.exp(-depth / farthest))
-    return optical * _thinner(rng), _airlight(rng, 0.8)
+    return optical * _strength(rng), _airlight(rng, 0.8)
 
 
-def _thinner(rng):
-    """One haze in six is thin, down to none at all: the network learns to leave clear pictures alone."""
-    return rng.uniform(0, 0.5) if rng.random() < 1 / 6 else 1.0
+def _strength(rng):
+    """A factor on the haze: one picture in seven has none, one has little, so that clear pictures are left alone."""
+    kind = rng.integers(7)
+    return 0.0 if kind == 0 else rng.uniform(0, 0.6) if kind == 1 else 1.0
 
 
 def _airlight(rng, darkest):
