@@ -31,7 +31,10 @@ def pointwise_mlp(in_channels, hidden, out_channels):
 
 
 class MixStructureBlock(nn.Module):
-    """Two residual halves: parallel large dilated convolutions, then parallel attentions."""
+    """Two residual halves: parallel large dilated convolutions, then parallel attentions.
+
+    The training form (fast/training.py) is this class with other `dense`, `depthwise` and `mlp`.
+    """
 
     def __init__(self, dim):
         super().__init__()
@@ -52,15 +55,35 @@ class MixStructureBlock(nn.Module):
 
     def forward(self, x):
         """x: B x dim x H x W; returns the same shape."""
-        y = self.local(self.pointwise(self.norm1(x)))
-        x = x + self.mlp1(torch.cat([self.depthwise7(y), self.depthwise5(y), self.depthwise3(y)], dim=1))
+        x = x + self.mix(self.dense(self.norm1(x)))
+        return x + self.attend(self.norm2(x))
 
-        y = self.norm2(x)
+    def mix(self, y):
+        """Large kernels side by side, then the MLP that mixes their channels."""
+        return self.mlp(self.mlp1, self.depthwise(y))
+
+    def attend(self, y):
+        """Simple, channel and pixel attention of the normalised map side by side, then the MLP."""
         mean = y.mean((2, 3), keepdim=True)
         simple = self.value(y) * self.gate(mean).sigmoid()
         channel = self.channel_attention(mean).sigmoid() * y
         pixel = self.pixel_attention(y).sigmoid() * y
-        return x + self.mlp2(torch.cat([simple, channel, pixel], dim=1))
+        return self.mlp(self.mlp2, torch.cat([simple, channel, pixel], dim=1))
+
+    def dense(self, y):
+        """B x dim x H x W to the same; nothing non-linear lies between the two convolutions."""
+        return self.local(self.pointwise(y))
+
+    def depthwise(self, y):
+        """B x dim x H x W to B x 3 dim x H x W."""
+        return torch.cat([kernel(y) for kernel in self.kernels()], dim=1)
+
+    def kernels(self):
+        return self.depthwise7, self.depthwise5, self.depthwise3
+
+    def mlp(self, layers, y):
+        """B x 3 dim x H x W to B x dim x H x W."""
+        return layers(y)
 
 
 class SKFusion(nn.Module):

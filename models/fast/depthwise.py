@@ -33,6 +33,11 @@ def depthwise(y, weights, biases):
     return depthwise_forward(y, list(weights), list(biases))
 
 
+def fits(layers):
+    """Whether depthwise convolutions are those that `depthwise` computes."""
+    return [(layer.kernel_size[0], layer.dilation[0]) for layer in layers] == [(kernel, DILATION) for kernel in KERNELS]
+
+
 @torch.library.custom_op("mixcldehaze::depthwise_forward", mutates_args=())
 def depthwise_forward(y: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
     return FUSED_FORWARD(y.contiguous(memory_format=torch.channels_last), weights, biases)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..mixdehazenet import MixStructureBlock
-from .depthwise import depthwise
+from .depthwise import depthwise, fits
 from .padding import reflect_pad
 
 
@@ -22,6 +22,8 @@ def training_form(network, recompute=False):
     recompute: keep no wide intermediate of the blocks' MLPs for the backward pass but compute it again there.
     """
     for module in network.modules():
+        # Another class on the same object: parameters, their names and their order stay, and with them state dicts
+        # and optimiser states. A module put in its place would have to copy all that.
         if type(module) is MixStructureBlock:
             module.__class__ = Block
             module.recompute = recompute
@@ -47,44 +49,40 @@ class ReflectConv2d(nn.Conv2d):
 
 
 class Block(MixStructureBlock):
-    """A MixStructureBlock in its training form."""
+    """A MixStructureBlock whose primitives are faster; the block itself is written in mixdehazenet.py."""
 
     recompute = False
 
     def forward(self, x):
         """x: B x dim x H x W; returns the same shape."""
-        half = self._recomputed if self.recompute and torch.is_grad_enabled() else lambda f, *inputs: f(*inputs)
-        x = x.contiguous(memory_format=torch.channels_last)
-        weight, bias = self.composed()
-        y = self.local.unpadded(self.norm1(x), weight, bias)
-        x = x + half(self.mix, y)
-        y = self.norm2(x)
-        return x + half(self.attend, y)
-
-    def composed(self):
-        """Weight and bias of the one convolution that `pointwise` and `local` are."""
-        weight = torch.einsum("omhw,mi->oihw", self.local.weight, self.pointwise.weight[:, :, 0, 0])
-        return weight, self.local.bias + self.local.weight.sum((2, 3)) @ self.pointwise.bias
+        return super().forward(x.contiguous(memory_format=torch.channels_last))
 
     def mix(self, y):
-        kernels = (self.depthwise7, self.depthwise5, self.depthwise3)
-        return mlp(self.mlp1, depthwise(y, [layer.weight for layer in kernels], [layer.bias for layer in kernels]))
+        return recomputed(super().mix, y) if self.recompute else super().mix(y)
 
     def attend(self, y):
-        mean = y.mean((2, 3), keepdim=True)
-        simple = self.value(y) * self.gate(mean).sigmoid()
-        channel = self.channel_attention(mean).sigmoid() * y
-        pixel = self.pixel_attention(y).sigmoid() * y
-        return mlp(self.mlp2, torch.cat([simple, channel, pixel], dim=1))
+        return recomputed(super().attend, y) if self.recompute else super().attend(y)
 
-    @staticmethod
-    def _recomputed(function, y):
-        return checkpoint(function, y, use_reentrant=False, preserve_rng_state=False)
+    def dense(self, y):
+        """The 1x1 and the 5x5 as one 5x5: fewer passes over the map, and composing the weights costs nothing."""
+        weight = torch.einsum("omhw,mi->oihw", self.local.weight, self.pointwise.weight[:, :, 0, 0])
+        bias = self.local.bias + self.local.weight.sum((2, 3)) @ self.pointwise.bias
+        return self.local.unpadded(y, weight, bias)
+
+    def depthwise(self, y):
+        kernels = self.kernels()
+        if not fits(kernels):
+            return super().depthwise(y)
+        return depthwise(y, [kernel.weight for kernel in kernels], [kernel.bias for kernel in kernels])
+
+    def mlp(self, layers, y):
+        """Of the widest two maps, one is kept for the backward pass: GELU's output is computed again."""
+        first, gelu, second = layers
+        return recomputed(lambda hidden: second(gelu(hidden)), first(y))
 
 
-def mlp(layers, x):
-    """1x1, GELU, 1x1; of the widest two maps, one is kept for the backward pass: GELU's output is computed again."""
-    first, gelu, second = layers
+def recomputed(function, y):
+    """function(y), whose intermediates are not kept for the backward pass but computed again there."""
     if not torch.is_grad_enabled():
-        return layers(x)
-    return checkpoint(lambda x: second(gelu(x)), first(x), use_reentrant=False, preserve_rng_state=False)
+        return function(y)
+    return checkpoint(function, y, use_reentrant=False, preserve_rng_state=False)
