@@ -22,12 +22,12 @@ from datasets.domains import STAND_IN, load_domains
 from datasets.images import to_bytes, to_floats, to_image
 from datasets.photo_files import find_photos, plan
 from datasets.photos import read_photo, side_by_side, write_photo
-from models import forward_within, inference_form, is_published, needs_text, network_of
+from models import inference_form, is_published, needs_text, network_of
 from models.clip import ZeroShot, load_encoder
 from utils import checkpoint
 from utils.distributed import pick_device
 from utils.entry import Parser, is_out_of_memory, one_line, run
-from utils.evaluate import DTYPES, autocast
+from utils.evaluate import DTYPES
 from utils.memory import free_memory, parse_size
 from utils.settings import Text
 
@@ -46,8 +46,7 @@ def main(argv=None):
     network, text = load_network(args.checkpoint, args.text)
     if args.checkpoint == "starter":
         print("weights: the starter's, trained on rendered scenes alone (weights/starter.md)")
-    network.to(device).requires_grad_(False)
-    fast = inference_form(network, DTYPES[args.precision])
+    form = inference_form(network.to(device), DTYPES[args.precision])
     find_prob = domain_finder(args.domain, text, network, args.clip_weights, device)
 
     # Photographs, one by one.
@@ -58,7 +57,7 @@ def main(argv=None):
             prob = find_prob(photo)
             if text is not None and args.domain == "auto" and prob.min() < prob.max():
                 tqdm.write(f"{name}: {text['classes'][prob.argmax()]}, {prob.max():.3f}", file=sys.stdout)
-            dehazed = replace(photo, pixels=dehaze(network, fast, photo.pixels, prob, device, args.precision, most))
+            dehazed = replace(photo, pixels=dehaze(form, photo.pixels, prob, device, args.precision, most))
             write_photo(target, dehazed)
             if comparison:
                 write_photo(comparison, side_by_side(photo, dehazed))
@@ -107,11 +106,11 @@ def load_network(path, text_folder):
         return network_of(saved, torch.from_numpy(domains.text)), domains.text_facts("hard")
 
 
-def dehaze(network, fast, pixels, prob, device, precision, most):
+def dehaze(network, pixels, prob, device, precision, most):
     """H x W x 3, uint8 or uint16, to the same."""
     hazy = to_floats(to_bytes(pixels)[None].to(device))
-    with autocast(device, precision):
-        output = forward_within(network, hazy, prob, free_memory(device, most), fast)
+    with torch.inference_mode():
+        output = network(hazy, prob, free_memory(device, most))
     if not output.isfinite().all():
         remedy = "use --precision fp32" if precision != "fp32" else "the checkpoint's weights are broken"
         raise ValueError(f"the network's output is not finite: {remedy}")

@@ -1,16 +1,15 @@
-"""Large images: what strips cost in time against the whole frame, and predict.py's peak memory.
+"""Large images: predict.py's peak memory and time, as it likes and with a tenth less memory.
 
-    python -m benchmarks.large                         time at 1600 x 1200, then predict.py on 3840 x 2160, 7680 x 4320
-    python -m benchmarks.large --size l --memory 3840x2160
-    python -m benchmarks.large --repeats 0             memory only
+    python -m benchmarks.large                         3840 x 2160, 7680 x 4320, size s, fp32
+    python -m benchmarks.large --size l --images 3840x2160 --precision bf16
 
-The networks have random weights: they change neither time nor memory. Times are taken in turn in one process and given
-as ratios; the peak is the largest resident size of the predict.py process.
+The networks have random weights: they change neither time nor memory. The peak is the largest resident size of the
+predict.py process; CPU seconds are those of all its threads.
 """
 
 import argparse
+import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,72 +22,52 @@ import torch
 
 from datasets.images import write_image
 from models import build_model, describe
-from models.fast.strips import choose_rows, forward_in_strips
+from tests.tiny import TEXT_FACTS
 from utils import checkpoint
 
-TIMED = (1200, 1600)
-TEXT = {
-    **{"encoder": "stand-in", "weights": "none", "source": "none", "zero_shot": "none", "beta2": 0.0, "beta3": 0.0},
-    **{"classes": ["indoor", "outdoor"], "prompts": ["a photo of a {class}"], "labels": "soft"},
-}
+ROOT = Path(__file__).parent.parent
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="s", help="of the network")
-    parser.add_argument("--fusion", default="calip")
-    parser.add_argument("--repeats", type=int, default=3, help="timed passes, each way")
-    parser.add_argument("--memory", nargs="*", default=["3840x2160", "7680x4320"], help="WIDTHxHEIGHT to measure")
+    parser.add_argument("--fusion", default="calip", help="calip or parametric")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--images", nargs="+", default=["3840x2160", "7680x4320"], help="WIDTHxHEIGHT")
     args = parser.parse_args()
     machine = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    print(f"size {args.size}, fusion {args.fusion}, fp32; torch {torch.__version__}, {machine}", flush=True)
+    print(f"size {args.size}, fusion {args.fusion}, {args.precision}; torch {torch.__version__}, {machine}", flush=True)
     text = torch.nn.functional.normalize(torch.randn(2, 512), dim=1)
-    network = build_model(args.size, args.fusion, "concat", text, window=256).eval().requires_grad_(False)
-    if args.repeats:
-        compare_speed(network, args.repeats)
-    for size in args.memory:
-        measure_memory(network, *map(int, size.split("x")))
+    network = describe(build_model(args.size, args.fusion, "concat", text, window=256))
+    for size in args.images:
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            parts = {"network": network, "ema": None, "text": TEXT_FACTS, "settings": {}, "step": 0}
+            checkpoint.save(folder / "n.pt", parts)
+            write_photo(folder / "photo.png", *map(int, size.split("x")))
+            peak = measure(folder, size, args.precision)
+            measure(folder, size, args.precision, "--max-memory", str(int(0.9 * peak)))
 
 
-@torch.inference_mode()
-def compare_speed(network, repeats):
-    """The time of strips over that of the whole frame, pass by pass in turn."""
-    hazy, prob = torch.rand(1, 3, *TIMED) * 2 - 1, torch.tensor([[0.9, 0.1]])
-    rows = choose_rows(network, hazy, 2**40)
-    ways = {"whole": lambda: network(hazy, prob), "strips": lambda: forward_in_strips(network, hazy, prob, rows)}
-    seconds = {name: [] for name in ways}
-    outputs = {}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            outputs[name] = way()
-            seconds[name].append(time.perf_counter() - start)
-    ratios = [strips / whole for strips, whole in zip(seconds["strips"], seconds["whole"], strict=True)]
-    difference = (outputs["strips"] - outputs["whole"]).abs().max()
-    print(
-        f"{TIMED[1]} x {TIMED[0]}, strips of {rows} rows over whole frame: time x {statistics.median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f}, n={repeats}), largest difference {difference:.1e}",
-        flush=True,
-    )
+def write_photo(path, width, height):
+    coarse = np.random.default_rng(0).integers(0, 256, (height // 16, width // 16, 3), np.uint8)
+    write_image(path, cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
-def measure_memory(network, width, height):
-    """The peak of predict.py on a generated photograph."""
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        parts = {"network": describe(network), "ema": None, "text": TEXT, "settings": {}, "step": 0}
-        checkpoint.save(folder / "n.pt", parts)
-        coarse = np.random.default_rng(0).integers(0, 256, (height // 16, width // 16, 3), np.uint8)
-        write_image(folder / "photo.png", cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
-        command = ["--checkpoint", folder / "n.pt", "--input", folder / "photo.png", "--output", folder / "out"]
-        command = [sys.executable, Path(__file__).parent.parent / "predict.py", *command, "--domain", "outdoor"]
-        start, peak = time.perf_counter(), 0
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        while process.poll() is None:
-            peak = max(peak, high_water(process.pid))
-            time.sleep(0.1)
-        assert process.returncode == 0, "predict.py failed"
-        print(f"{width} x {height}: peak {peak / 1e9:.2f} GB, {time.perf_counter() - start:.0f} s", flush=True)
+def measure(folder, size, precision, *options):
+    """Print what predict.py takes for the folder's photo, and return its peak in bytes."""
+    command = ["--checkpoint", folder / "n.pt", "--input", folder / "photo.png", "--output", folder / "out"]
+    command += ["--domain", "outdoor", "--precision", precision, "--overwrite", *options]
+    before, start, peak = os.times(), time.perf_counter(), 0
+    process = subprocess.Popen([sys.executable, ROOT / "predict.py", *command], stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        peak = max(peak, high_water(process.pid))
+        time.sleep(0.1)
+    assert process.returncode == 0, "predict.py failed"
+    seconds, after = time.perf_counter() - start, os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    print(f"{size} {' '.join(options)}: peak {peak / 1e9:.2f} GB, {seconds:.0f} s, {cpu:.0f} CPU s", flush=True)
+    return peak
 
 
 def high_water(pid):

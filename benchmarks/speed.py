@@ -170,9 +170,9 @@ def build(args, form, precision, device):
     inputs = [hazy] if second is None else [hazy, second.to(device)]
     if not args.train:
         if form.startswith("form"):
-            from models.fast.inference import inference_form
+            from models import inference_form
 
-            network = inference_form(network, DTYPES[precision], compiled=form == "form-compiled")
+            network = inference_form(network, DTYPES[precision])
 
         def once():
             with torch.no_grad(), autocast(device, precision):
@@ -181,7 +181,7 @@ def build(args, form, precision, device):
         return once
 
     if form.startswith("form"):
-        from models.fast.training import training_form
+        from models import training_form
 
         network = training_form(network, recompute=form == "form-recompute")
         network = torch.compile(network) if form == "form-compiled" else network

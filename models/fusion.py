@@ -24,8 +24,6 @@ class CalipFusion(nn.Module):
     becomes a map: at every pixel, classes receive those of the window around it (windows.py).
     """
 
-    temperature = 2.0  # CALIP's scale of the cosine similarities
-
     def __init__(self, text_width, merge="concat", channels=24, window=None):
         super().__init__()
         self.window = window
@@ -38,14 +36,8 @@ class CalipFusion(nn.Module):
         """Returns B x 2C x H x W (merge "concat": pixels' text, then classes' image) or B x 3 x H x W (merge "add")."""
         pixels = self.image_embed(image)  # B x C x H x W
         classes = self.text_embed(text)  # K x C
-        similarity = F.conv2d(
-            F.normalize(pixels, dim=1), F.normalize(classes, dim=1)[:, :, None, None] * self.temperature
-        )  # B x K x H x W, in [-2, 2]: the exponentials below cannot overflow
-
-        # softmax over the classes of (similarity + log prob), written so that prob = 0 needs no infinity
-        weight = similarity.exp() * prob[:, :, None, None]
-        weight = weight / weight.sum(1, keepdim=True)
-        pixel_text = F.conv2d(weight, classes.t()[:, :, None, None])  # B x C x H x W
+        similarity = similarities(pixels, classes)
+        pixel_text = F.conv2d(class_weights(similarity.exp(), prob), classes.t()[:, :, None, None])  # B x C x H x W
 
         if self.training or self.window is None:
             attention = similarity.flatten(2).softmax(dim=2)  # B x K x HW
@@ -56,6 +48,24 @@ class CalipFusion(nn.Module):
             places = class_images(class_sums(similarity.exp(), pixels), prob, self.window)
             class_image = at_pixels(places, (0, height), (0, width), height, width)
         return self.project(torch.cat([pixel_text, class_image], dim=1))
+
+
+def similarities(pixels, classes, temperature=2.0):
+    """Cosines of pixels and classes, by CALIP's scale, in [-2, 2]: their exponentials cannot overflow.
+
+    pixels: B x C x H x W. classes: K x C. Returns B x K x H x W.
+    """
+    kernel = F.normalize(classes, dim=1)[:, :, None, None] * temperature
+    return F.conv2d(F.normalize(pixels, dim=1), kernel)
+
+
+def class_weights(attention, prob):
+    """The softmax over the classes of (log attention + log prob), written so that prob = 0 needs no infinity.
+
+    attention: B x K x H x W, positive. prob: B x K. Returns B x K x H x W.
+    """
+    weight = attention * prob[:, :, None, None]
+    return weight / weight.sum(1, keepdim=True)
 
 
 def class_sums(attention, pixels, top=0):

@@ -45,7 +45,7 @@ def network_of(saved, text=None):
     """
     if is_published(saved):
         return load_published(saved, text)
-    if not isinstance(saved.get("network"), dict):
+    if "format" not in saved:
         raise ValueError("neither a checkpoint of this project nor a published one")
     return restore(saved["network"], saved["ema"] or None)
 

@@ -5,7 +5,6 @@ import torch
 from torch.nn import functional as F
 
 from models import build_model, describe, inference_form, restore
-from models.fast.strips import forward_in_strips
 from models.fusion import FUSIONS, CalipFusion, ParametricFusion, tilted_mean
 from tests.battery import CHOICES
 
@@ -124,4 +123,3 @@ def test_a_new_fusion_works_everywhere_when_it_is_named(merge, monkeypatch):
         expected = network(hazy, prob)
         assert not torch.equal(expected, network(hazy, prob.flip(1)))
         assert torch.allclose(inference_form(network)(hazy, prob), expected, atol=1e-5)
-        assert torch.allclose(forward_in_strips(network, hazy, prob, 7), expected, atol=1e-5)

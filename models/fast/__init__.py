@@ -7,14 +7,12 @@ outputs; `export_program` (exportable.py), the form that torch.export can follow
 from .exportable import export_program
 from .inference import inference_form
 from .layout import form_pays
-from .strips import forward_within
 from .training import training_form
 from .trial import kernels_report, use_plain
 
 __all__ = [
     "export_program",
     "form_pays",
-    "forward_within",
     "inference_form",
     "kernels_report",
     "training_form",

@@ -4,13 +4,20 @@ import copy
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from ..fusion import CalipFusion, ParametricFusion, class_images, class_sums, tilted_mean
+from ..fusion import (
+    CalipFusion,
+    ParametricFusion,
+    class_images,
+    class_sums,
+    class_weights,
+    similarities,
+    tilted_mean,
+)
 from ..mixdehazenet import check_prob
 from ..windows import at_pixels, joined
-from .bands import over_bands, window
 from .folding import conv, fixed
+from .rows import Window
 
 
 class Entrance(nn.Module):
@@ -35,19 +42,26 @@ class Entrance(nn.Module):
         self.conv = conv(own, None, dtype)
         self.register_buffer("bias", bias.to(dtype))
 
-    def forward(self, image, prob):
+    def forward(self, image, prob, rows):
         """B x 3 x H x W and B x K to B x C1 x H x W."""
         bias, more = self.bias[:, None, None], None
         if self.maps is not None:
             check_prob(prob, len(image), self.num_classes)
-            maps, more = self.maps(image, prob.to(image.dtype))
+            maps, more = self.maps(image, prob.to(image.dtype), rows)
             image = torch.cat([image, maps], dim=1)
 
-        def entrance(rows):
-            y = self.conv(window(image, rows, 1)) + bias
-            return (y if more is None else y + more(rows)).to(self.out_dtype)
+        def entered(start, stop):
+            y = self.conv(Window.of(image, start, stop, 1).padded()) + bias
+            return (y if more is None else y + more(start, stop)).to(self.out_dtype)
 
-        return over_bands(entrance, image, 4 * len(self.bias), len(self.bias), dtype=self.out_dtype)
+        return rows.fill(image.shape[2], entered, lambda: empty(image, len(self.bias), self.out_dtype))
+
+
+def empty(image, channels, dtype):
+    """A map of an image's size."""
+    batch, _, height, width = image.shape
+    shape = batch, channels, height, width
+    return torch.empty(shape, dtype=dtype, device=image.device, memory_format=torch.channels_last)
 
 
 class CalipMaps(nn.Module):
@@ -66,29 +80,27 @@ class CalipMaps(nn.Module):
         self.register_buffer("constant", class_image.sum((2, 3)).to(dtype))  # C1 x C
         self.local, self.window = conv(class_image, None, dtype), fusion.window
         self.embed = fixed(fusion.image_embed, dtype)
-        unit = F.normalize(classes, dim=1) * fusion.temperature
-        self.similarity = conv(unit[:, :, None, None], None, dtype)
+        self.register_buffer("classes", classes.to(dtype))
 
-    def forward(self, image, prob):
-        """Returns the maps, B x K x H x W, and a function from rows to what is to be added to the convolution's."""
+    def forward(self, image, prob, rows):
+        """Returns the maps, B x K x H x W, and what is to be added to the convolution's rows start to stop."""
         height, width = image.shape[2:]
-        parts = {}
+        sums = {}
 
-        def weights(rows):
-            pixels = self.embed(window(image, rows, 1))
-            attention = self.similarity(F.normalize(pixels, dim=1)).exp()  # at most e^2
-            parts[rows.start] = class_sums(attention, pixels, rows.start)
-            weight = attention * prob[:, :, None, None]
-            return weight / weight.sum(1, keepdim=True)
+        def weights(start, stop):
+            pixels = self.embed(Window.of(image, start, stop, 1).padded())
+            attention = similarities(pixels, self.classes).exp()
+            sums[start] = class_sums(attention, pixels, start)
+            return class_weights(attention, prob)
 
-        maps = over_bands(weights, image, self.embed.out_channels, prob.shape[1])
-        places = class_images(joined(sorted(parts.items()), height), prob, self.window or max(height, width))
+        maps = rows.fill(height, weights, lambda: empty(image, prob.shape[1], image.dtype))
+        places = class_images(joined(sorted(sums.items()), height), prob, self.window or max(height, width))
         if places.shape[2:] == (2, 2):  # one window, the whole frame
             constant = places[:, :, 0, 0] @ self.constant.t()
-            return maps, lambda rows: constant[:, :, None, None]
+            return maps, lambda start, stop: constant[:, :, None, None]
 
-        def local(rows):
-            return self.local(at_pixels(places, (rows.start - 1, rows.stop + 1), (-1, width + 1), height, width))
+        def local(start, stop):
+            return self.local(at_pixels(places, (start - 1, stop + 1), (-1, width + 1), height, width))
 
         return maps, local
 
@@ -105,10 +117,15 @@ class ParametricMaps(nn.Module):
         self.weight = torch.einsum("oihw,i->ohw", extra, out @ fusion.value_weight.double())[:, None]
         self.bias = extra.sum((2, 3)) @ (out @ fusion.value_bias.double() + fusion.out.bias.double())
 
-    def forward(self, image, prob):
+    def forward(self, image, prob, rows):
         """Returns the map, B x 1 x H x W, and nothing to add."""
-        u = self.score(image)
-        return tilted_mean(u.flatten(1), prob @ self.text).view_as(u), None
+        tokens = prob @ self.text
+
+        def attended(start, stop):
+            u = self.score(image[:, :, start:stop])
+            return tilted_mean(u.flatten(1), tokens).view_as(u)
+
+        return rows.fill(image.shape[2], attended, lambda: empty(image, 1, image.dtype)), None
 
 
 class AnyMaps(nn.Module):
@@ -119,7 +136,7 @@ class AnyMaps(nn.Module):
         self.fusion, self.weight, self.bias = copy.deepcopy(fusion).to(dtype), extra, 0
         self.register_buffer("text", text.to(dtype))
 
-    def forward(self, image, prob):
+    def forward(self, image, prob, rows):
         """Returns the fusion's channels, and nothing to add."""
         return self.fusion(image, self.text, prob), None
 

@@ -6,9 +6,8 @@ Folded, exactly: norm1, 1x1 and 5x5 convolution into one 5x5; norm2 into the fir
 the fusion's last linear maps into the entrance convolution (entrance.py), which then reads 3 + K (calip) or 4
 (parametric) channels instead of 51 or 6.
 
-On a CPU the layers run over bands of rows (bands.py): memory traffic and the zeroing of fresh pages, not arithmetic,
-are what the plain form waits for. No map wider than a stage's channels exists as a whole; a block needs two such maps.
-On CUDA the three depthwise convolutions are one kernel.
+Layers run over rows, in place (rows.py): what lives between them is one map a resolution, 1.75 times the first stage's.
+The plain form waits for memory traffic and the zeroing of fresh pages, not for arithmetic.
 """
 
 import torch
@@ -16,24 +15,29 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..mixdehazenet import padded, reflect_extend
-from .bands import BAND_BYTES, over_bands, window
-from .depthwise import DILATION, PADDING, depthwise
+from .depthwise import depthwise, fits
 from .entrance import Entrance
 from .folding import affine, conv, fixed, fold_input, mlp, with_gelu
+from .rows import Rows, Window
+
+BAND_BYTES = 2**23  # of the widest intermediate of a band, 4 times the stage's channels, on a CPU
+BAND_ROWS = 12  # at least, where the memory allows it: bands copy what their neighbours share
+
+# Memory, measured with a margin; numbers are of the maps' type, one a pixel and channel of the first stage.
+MAPS = 1.75  # numbers a pixel of the frame
+IMAGES = 36  # bytes a pixel of the frame: the padded image, the entrance's maps or the output
+BAND = {"cpu": 28, "cuda": 20}  # numbers a pixel of a band
+HALO = {"cpu": 280, "cuda": 100}  # numbers a column: the rows around a band, and what the allocator keeps
 
 
-def inference_form(network, dtype=torch.float32, compiled=False, graphs=False):
+def inference_form(network, dtype=torch.float32):
     """A module for inference with the outputs of a trained network, which is left as it is.
 
     dtype: of weights and maps; image, fusion, gates and reconstruction stay in float32 (float64 if that is asked for),
-    and autocast has no effect. compiled: the U-Net through torch.compile. graphs: on CUDA, sizes that come again are
-    replayed as CUDA graphs.
+    and autocast has no effect.
     """
     with torch.no_grad():
-        form = InferenceForm(network, dtype).to(next(network.parameters()).device).eval().requires_grad_(False)
-    if compiled:
-        form.features = torch.compile(form.features)
-    return GraphReplay(form) if graphs else form
+        return InferenceForm(network, dtype).to(next(network.parameters()).device).eval().requires_grad_(False)
 
 
 class InferenceForm(nn.Module):
@@ -46,76 +50,73 @@ class InferenceForm(nn.Module):
         self.stages = nn.ModuleList(
             nn.ModuleList(Block(block, dtype) for block in getattr(network, f"stage{i}")) for i in range(1, 6)
         )
-        self.skips = nn.ModuleList(fixed(layer, dtype) for layer in (network.skip1, network.skip2))
         self.downs = nn.ModuleList(fixed(layer, dtype) for layer in (network.down1, network.down2))
-        self.ups = nn.ModuleList(fixed(layer[0], dtype) for layer in (network.up1, network.up2))
-        self.branch_weights = nn.ModuleList(
-            nn.Sequential(fixed(layer.mlp[0], wide), nn.ReLU(), fixed(layer.mlp[2], wide))
-            for layer in (network.fusion1, network.fusion2)
+        self.joins = nn.ModuleList(
+            [
+                Join(network.up1[0], network.skip2, network.fusion1, dtype),
+                Join(network.up2[0], network.skip1, network.fusion2, dtype),
+            ]
         )
         self.exit = fixed(network.patch_unembed, wide)
 
-    def forward(self, hazy, prob=None):
-        """As MixDehazeNet: hazy B x 3 x H x W in [-1, 1], prob B x K; returns B x 3 x H x W in hazy's type."""
+    def forward(self, hazy, prob=None, memory=None):
+        """As MixDehazeNet, but for `memory`, the bytes that may be used beyond the arguments; None: as is fastest.
+
+        hazy: B x 3 x H x W in [-1, 1], prob: B x K; returns B x 3 x H x W in hazy's type. Less memory makes lower bands
+        of rows, with the same output to rounding. Raises ValueError with the sizes where it does not suffice.
+        """
         with torch.no_grad(), torch.autocast(hazy.device.type, enabled=False):
             height, width = hazy.shape[2:]
             image = reflect_extend(hazy.to(self.entrance.dtype), padded(height), padded(width))
             image = image.contiguous(memory_format=torch.channels_last)
-            k, b = self.features(self.entrance(image, prob)).split((1, 3), dim=1)
-            return (k * image - b + image)[:, :, :height, :width].to(hazy.dtype)
+            rows = self.rows(image, memory)
+            x = self.features(self.entrance(image, prob, rows), rows)
 
-    def bytes_on_cpu(self, hazy):
-        """About the most memory that a forward pass takes beyond the images: measured, with a margin."""
-        batch, _, height, width = hazy.shape
-        channels = self.exit.in_channels
-        maps = (2.75 * channels * self.dtype.itemsize + 100) * batch * height * width
-        band = max(BAND_BYTES, 4 * batch * width * 4 * channels * self.dtype.itemsize)
-        return maps + 8 * band * torch.get_num_threads() + 1.5e8
+            def restored(start, stop):
+                k, b = self.exit(Window.of(x, start, stop, 1).padded().to(image.dtype)).split((1, 3), dim=1)
+                part = image[:, :, start:stop]
+                return (k * part - b + part)[..., :width]
 
-    def features(self, x):
-        """The U-Net proper; its map x is overwritten. On a CPU the maps never need more than two of x's size."""
-        skips = []
-        for i in (0, 1):
-            x = run_blocks(self.stages[i], x)
-            skips.append(over_bands(lambda rows, x=x, i=i: self.skips[i](x[:, :, rows]), x, x.shape[1]))
-            x = self.down(self.downs[i], x)
-        x = run_blocks(self.stages[2], x)
-        for i in (1, 0):
-            x = self.join(self.ups[1 - i], x, skips.pop(), self.branch_weights[1 - i])
-            x = run_blocks(self.stages[4 - i], x)
-        wide = self.entrance.dtype
-        return over_bands(lambda rows: self.exit(window(x, rows, 1).to(wide)), x, x.shape[1], channels=4, dtype=wide)
+            return rows.fill(height, restored, lambda: torch.empty_like(hazy)).to(hazy.dtype)
 
-    def down(self, layer, x):
-        """A 3x3 convolution of stride 2."""
-        batch, _, height, width = x.shape
-        shape = (batch, layer.out_channels, height // 2, width // 2)
-        y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    def rows(self, image, memory):
+        """How the rows of a frame are shared and cut."""
+        batch, _, height, width = image.shape
+        number = batch * self.exit.in_channels * self.dtype.itemsize
+        row = number * width
+        if image.is_cuda:
+            most, num_workers = height, 1
+        else:
+            most, num_workers = max(BAND_BYTES // (4 * row), BAND_ROWS), torch.get_num_threads()
+        if memory is not None:
+            device = image.device.type
+            fixed = (MAPS * number + IMAGES * batch) * height * width + HALO[device] * row * num_workers
+            least = BAND[device] * row * num_workers
+            if memory < fixed + least:
+                raise ValueError(
+                    f"{width} x {height} pixels need {(fixed + least) / 1e9:.2f} GB, and {max(memory, 0) / 1e9:.2f} GB "
+                    "are free: allow more memory, or make the image smaller"
+                )
+            most = min(most, int((memory - fixed) / least))
+        return Rows(most, num_workers)
 
-        def strided(rows):
-            return layer(window(x, slice(2 * rows.start, 2 * rows.stop), 1))
-
-        return over_bands(strided, y, 4 * shape[1], out=y)
-
-    def join(self, up, x, skip, branch_weights):
-        """y + SKFusion(y, skip) with y = PixelShuffle(up(x)), into skip; the mean of y follows from that of x."""
-        average = F.conv2d(mean(x), *(parameter.to(widened(self.dtype)) for parameter in (up.weight, up.bias)))
-        logits = branch_weights(average.unflatten(1, (-1, 4)).mean(2) + mean(skip))
-        weight_y, weight_skip = logits.unflatten(1, (2, -1)).softmax(dim=1).to(x.dtype).unbind(1)
-
-        def joined_rows(rows):
-            first, last = rows.start // 2, (rows.stop + 1) // 2
-            y = F.pixel_shuffle(up(x[:, :, first:last]), 2)[:, :, rows.start - 2 * first : rows.stop - 2 * first]
-            return (y * (1 + weight_y)).addcmul_(weight_skip, skip[:, :, rows])
-
-        return over_bands(joined_rows, skip, 4 * skip.shape[1], out=skip)
+    def features(self, x, rows):
+        """The U-Net proper without its last convolution: B x C1 x H x W to the same, overwritten."""
+        maps = []
+        for stage, down in zip(self.stages[:2], self.downs, strict=True):
+            run_blocks(stage, x, rows)
+            maps.append(x)
+            x = downsampled(down, x, rows)
+        run_blocks(self.stages[2], x, rows)
+        for stage, join in zip(self.stages[3:], self.joins, strict=True):
+            x = join(x, maps.pop(), rows)
+            run_blocks(stage, x, rows)
+        return x
 
 
-def run_blocks(blocks, x):
-    spare = None if x.is_cuda else torch.empty_like(x)
+def run_blocks(blocks, x, rows):
     for block in blocks:
-        x, spare = block(x, spare)
-    return x
+        block(x, rows)
 
 
 class Block(nn.Module):
@@ -127,9 +128,8 @@ class Block(nn.Module):
         pointwise = fold_input(block.pointwise, scale, shift)
         weight = block.local.weight.double()
         bias = block.local.bias.double() + torch.einsum("omhw,m->o", weight, pointwise[1])
-        self.local = conv(torch.einsum("omhw,mi->oihw", weight, pointwise[0][:, :, 0, 0]), bias, dtype)
-        kernels = (block.depthwise7, block.depthwise5, block.depthwise3)
-        self.kernels = nn.ModuleList(fixed(layer, dtype) for layer in kernels)
+        self.dense = conv(torch.einsum("omhw,mi->oihw", weight, pointwise[0][:, :, 0, 0]), bias, dtype)
+        self.kernels = nn.ModuleList(fixed(layer, dtype) for layer in block.kernels())
         self.mlp1 = mlp(block.mlp1, dtype)
 
         scale, shift = affine(block.norm2)
@@ -143,35 +143,81 @@ class Block(nn.Module):
         self.channel = mlp(block.channel_attention, widened(dtype))
         self.mlp2 = mlp(block.mlp2, dtype)
 
-    def forward(self, x, spare):
-        """x, and a map of its size to overwrite (None on CUDA); returns the result and a map that is free again."""
-        widest = 4 * x.shape[1]
-        y = over_bands(lambda rows: self.local(window(x, rows, 2)), x, widest, out=spare)
-        x = over_bands(lambda rows: x[:, :, rows] + self.mlp1(self.parallel(y, rows)), x, widest, out=x)
+    def forward(self, x, rows):
+        """Put x, B x C x H x W, through the block, in place."""
+        dense_margin, radius = self.dense.kernel_size[0] // 2, max(reach(layer) for layer in self.kernels)
 
-        average = mean(x) * self.scale + self.shift
-        gate, channel = (layer(average).sigmoid().to(x.dtype) for layer in (self.gate, self.channel))
+        def mix(window, part):
+            part += self.mlp1(self.depthwise(window))
+            return total(part)
 
-        def attend(rows):
-            part = x[:, :, rows]
-            z = torch.addcmul(self.shift, part, self.scale)
-            simple = self.value3(self.value(window(x, rows, 1))) * gate
-            z = torch.cat([simple, z * channel, z * self.pixel(part).sigmoid()], dim=1)
-            return part + self.mlp2(z)
+        sums = rows.update(x, lambda window: self.dense(window.padded()), dense_margin, mix, radius)
+        mean = sum(sums) / (x.shape[2] * x.shape[3]) * self.scale + self.shift
+        gate, channel = (layer(mean).sigmoid().to(x.dtype) for layer in (self.gate, self.channel))
 
-        return over_bands(attend, x, widest, out=y), x
+        def attend(window, part):
+            y = torch.addcmul(self.shift, part, self.scale)
+            simple = self.value3(window.padded()) * gate
+            part += self.mlp2(torch.cat([simple, y * channel, y * self.pixel(part).sigmoid()], dim=1))
 
-    def parallel(self, y, rows):
-        """The three depthwise convolutions of y's rows, side by side."""
-        if y.is_cuda:
-            return depthwise(y, [layer.weight for layer in self.kernels], [layer.bias for layer in self.kernels])
-        view = window(y, rows, PADDING)
-        height, width = view.shape[2:]
-        outputs = []
-        for layer in self.kernels:
-            crop = PADDING - DILATION * (layer.kernel_size[0] // 2)
-            outputs.append(layer(view[:, :, crop : height - crop, crop : width - crop]))
-        return torch.cat(outputs, dim=1)
+        rows.update(x, lambda window: self.value(window.rows), 0, attend, 1)
+
+    def depthwise(self, window):
+        """The depthwise convolutions of a window's rows, side by side."""
+        if window.rows.is_cuda and fits(self.kernels):
+            y = depthwise(window.rows, [layer.weight for layer in self.kernels], [layer.bias for layer in self.kernels])
+            return window.inner(y)  # within the margin, rows were reflected that are not at the frame's edge
+        y = window.padded()
+        crops = [(window.margin - reach(layer)) for layer in self.kernels]
+        height, width = y.shape[2:]
+        parts = zip(self.kernels, crops, strict=True)
+        return torch.cat([layer(y[:, :, crop : height - crop, crop : width - crop]) for layer, crop in parts], dim=1)
+
+
+class Join(nn.Module):
+    """y + SKFusion(y, skip(target)) with y = PixelShuffle(up(x)): a stage's end joins the map of its size."""
+
+    def __init__(self, up, skip, fusion, dtype):
+        super().__init__()
+        wide = widened(dtype)
+        self.up, self.skip = fixed(up, dtype), fixed(skip, dtype)
+        self.means = nn.ModuleList(fixed(layer, wide) for layer in (up, skip))
+        self.branch_weights = nn.Sequential(fixed(fusion.mlp[0], wide), nn.ReLU(), fixed(fusion.mlp[2], wide))
+
+    def forward(self, x, target, rows):
+        """x: B x C x H/2 x W/2; returns the joined map, into target, B x C' x H x W, where it comes in bands.
+
+        `up` and `skip` are linear: the means of their results follow from those of x and target.
+        """
+        up, skip = (layer(mean(map, rows)) for layer, map in zip(self.means, (x, target), strict=True))
+        logits = self.branch_weights(up.unflatten(1, (-1, 4)).mean(2) + skip)
+        weight_y, weight_skip = logits.unflatten(1, (2, -1)).softmax(dim=1).to(x.dtype).unbind(1)
+
+        def joined(start, stop):
+            first, last = start // 2, (stop + 1) // 2
+            y = F.pixel_shuffle(self.up(x[:, :, first:last]), 2)[:, :, start - 2 * first : stop - 2 * first]
+            return (y * (1 + weight_y)).addcmul_(weight_skip, self.skip(target[:, :, start:stop]))
+
+        return rows.fill(target.shape[2], joined, lambda: target)
+
+
+def downsampled(layer, x, rows):
+    """A 3x3 convolution of stride 2: B x C x H x W to B x C' x H/2 x W/2."""
+    batch, _, height, width = x.shape
+    shape = (batch, layer.out_channels, height // 2, width // 2)
+
+    def strided(start, stop):
+        return layer(Window.of(x, 2 * start, 2 * stop, 1).padded())
+
+    def make():
+        return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+    return rows.fill(height // 2, strided, make)
+
+
+def reach(layer):
+    """How far a convolution looks, in pixels."""
+    return layer.dilation[0] * (layer.kernel_size[0] // 2)
 
 
 def widened(dtype):
@@ -179,36 +225,12 @@ def widened(dtype):
     return torch.promote_types(dtype, torch.float32)
 
 
-def mean(x):
-    """Over the pixels, in float32 at least: B x C x 1 x 1."""
-    return x.mean((2, 3), keepdim=True, dtype=widened(x.dtype))
+def total(x):
+    """The sum over the pixels, in float32 at least: B x C x 1 x 1."""
+    return x.sum((2, 3), keepdim=True, dtype=widened(x.dtype))
 
 
-class GraphReplay(nn.Module):
-    """An inference form whose sizes that come again are recorded once and replayed, without a launch a kernel."""
-
-    most = 8  # sizes that are kept
-
-    def __init__(self, form):
-        super().__init__()
-        self.form = form
-        self.seen, self.graphs = set(), {}
-
-    def forward(self, hazy, prob=None):
-        """As the form's; a size is recorded when it comes for the second time."""
-        key = (hazy.shape, hazy.dtype)
-        if not hazy.is_cuda or (key not in self.seen) or (key not in self.graphs and len(self.graphs) == self.most):
-            self.seen.add(key)
-            return self.form(hazy, prob)
-        if key not in self.graphs:
-            inputs = (hazy.clone(), None if prob is None else prob.clone())
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                output = self.form(*inputs)
-            self.graphs[key] = graph, inputs, output
-        graph, inputs, output = self.graphs[key]
-        for static, given in zip(inputs, (hazy, prob), strict=True):
-            if static is not None:
-                static.copy_(given)
-        graph.replay()
-        return output.clone()
+def mean(x, rows):
+    """The mean over the pixels, in float32 at least: B x C x 1 x 1."""
+    sums = rows.each(x.shape[2], lambda start, stop: total(x[:, :, start:stop]))
+    return sum(sums) / (x.shape[2] * x.shape[3])
