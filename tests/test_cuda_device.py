@@ -7,10 +7,10 @@ import subprocess
 import pytest
 import torch
 
-from models import forward_within, inference_form, training_form
+from models import inference_form, training_form
 from models.fast import depthwise, padding, trial
 from tests import tiny
-from tests.test_strips import PROB, make_network
+from tests.test_forms import PROB, trained
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 GPU = torch.device("cuda", 0)
@@ -58,20 +58,20 @@ def outputs_and_gradients(network, hazy, prob):
 
 
 def test_the_training_form_equals_the_plain_network_with_its_gradients():
-    plain = make_network("n").to(GPU)
+    plain = trained().to(GPU)
     hazy, prob = torch.rand(2, 3, 60, 76, device=GPU) * 2 - 1, PROB.to(GPU)
     ways = [outputs_and_gradients(network, hazy, prob) for network in (plain, training_form(copy.deepcopy(plain)))]
     for wanted, found in zip(*ways, strict=True):
         assert (found - wanted).norm() <= 1e-3 * wanted.norm() + 1e-6
 
 
-def test_strips_equal_the_frame():
-    network = make_network("n").to(GPU).requires_grad_(False)
+def test_bands_of_rows_equal_the_frame():
+    network = trained().to(GPU).requires_grad_(False)
     hazy, prob = torch.rand(1, 3, 160, 120, device=GPU) * 2 - 1, PROB[:1].to(GPU)
     whole = network(hazy, prob)
     form = inference_form(network)
-    for memory in (2**40, 6e6):  # the frame, strips
-        assert (forward_within(network, hazy, prob, memory, form) - whole).abs().max() < 1e-4
+    for memory in (None, 3e6):  # the frame, bands of 11 rows
+        assert (form(hazy, prob, memory) - whole).abs().max() < 1e-4
 
 
 def test_a_map_beyond_32_bits_is_convolved_like_its_last_rows():
