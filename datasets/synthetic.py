@@ -51,6 +51,8 @@ def demo_pair(split, number, seed=0):
     clear, depth = (cv2.resize(image, SIZE[::-1], interpolation=cv2.INTER_LINEAR) for image in (clear, depth))
     clear = develop(rng, clear, **domain.camera)
     optical_depth, airlight = domain.haze(rng, depth)
+    while split == "test" and optical_depth.max() < 0.2:  # nothing to see, and perhaps an infinite PSNR
+        optical_depth, airlight = domain.haze(rng, depth)
     hazy = add_haze(clear, optical_depth, 1.0, airlight)
     hazy, clear = (np.uint8(np.rint(image * 255)) for image in (hazy, clear))
     hazy = compress(rng, hazy) if rng.random() < 0.5 else hazy
