@@ -45,7 +45,7 @@ def network_of(saved, text=None):
     """
     if is_published(saved):
         return load_published(saved, text)
-    if "format" not in saved:
+    if not {"format", "network"} <= saved.keys():
         raise ValueError("neither a checkpoint of this project nor a published one")
     return restore(saved["network"], saved["ema"] or None)
 
