@@ -7,7 +7,7 @@
 
 An image comes back under its name, in its subfolder, file format, depth and mode: PNG, JPEG, WebP, TIFF or BMP, 8 or 16
 bits, grey, RGB, alpha (a palette becomes RGB), upright, with its colour profile and EXIF. Large images are computed in
-strips, with the same result. One that fails is reported at the end and stops no other; the exit code is then 1.
+bands of rows, with the same result. One that fails is reported at the end and stops no other; the exit code is then 1.
 """
 
 import sys

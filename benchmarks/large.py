@@ -9,7 +9,6 @@ predict.py process; CPU seconds are those of all its threads.
 
 import argparse
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -18,12 +17,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
+from benchmarks.measure import high_water, machine
 from datasets.images import write_image
-from models import build_model, describe
-from tests.tiny import TEXT_FACTS
-from utils import checkpoint
+from tests.made import save_network
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,15 +32,11 @@ def main():
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--images", nargs="+", default=["3840x2160", "7680x4320"], help="WIDTHxHEIGHT")
     args = parser.parse_args()
-    machine = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    print(f"size {args.size}, fusion {args.fusion}, {args.precision}; torch {torch.__version__}, {machine}", flush=True)
-    text = torch.nn.functional.normalize(torch.randn(2, 512), dim=1)
-    network = describe(build_model(args.size, args.fusion, "concat", text, window=256))
+    print(f"size {args.size}, fusion {args.fusion}, {args.precision}; {machine()}", flush=True)
     for size in args.images:
         with tempfile.TemporaryDirectory() as folder:
             folder = Path(folder)
-            parts = {"network": network, "ema": None, "text": TEXT_FACTS, "settings": {}, "step": 0}
-            checkpoint.save(folder / "n.pt", parts)
+            save_network(folder / "n.pt", args.fusion, size=args.size, window=256)
             write_photo(folder / "photo.png", *map(int, size.split("x")))
             peak = measure(folder, size, args.precision)
             measure(folder, size, args.precision, "--max-memory", str(int(0.9 * peak)))
@@ -63,20 +56,13 @@ def measure(folder, size, precision, *options):
     while process.poll() is None:
         peak = max(peak, high_water(process.pid))
         time.sleep(0.1)
-    assert process.returncode == 0, "predict.py failed"
+    if process.returncode:
+        print(f"{size} {' '.join(options)}: refused", flush=True)
+        return peak
     seconds, after = time.perf_counter() - start, os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     print(f"{size} {' '.join(options)}: peak {peak / 1e9:.2f} GB, {seconds:.0f} s, {cpu:.0f} CPU s", flush=True)
     return peak
-
-
-def high_water(pid):
-    """The largest resident size that a process has had, in bytes, by Linux. (Its rusage begins with its parent's.)"""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 if __name__ == "__main__":

@@ -173,6 +173,7 @@ def build(args, form, precision, device):
             from models import inference_form
 
             network = inference_form(network, DTYPES[precision])
+            network = torch.compile(network) if form == "form-compiled" else network
 
         def once():
             with torch.no_grad(), autocast(device, precision):
