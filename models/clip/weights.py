@@ -7,6 +7,7 @@ import pickle
 import threading
 import warnings
 import zipfile
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -184,7 +185,10 @@ def trained_with_quick_gelu(path):
     """
     import open_clip
 
-    if is_torchscript(path) or "quickgelu" in path.stem.lower():
+    with suppress(Exception):  # of a broken archive: loading it tells what is wrong
+        if is_torchscript(path):
+            return True
+    if "quickgelu" in path.stem.lower():
         return True
     model = sidecar(path).get("model_cfg")
     if isinstance(model, dict):
