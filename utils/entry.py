@@ -66,19 +66,24 @@ def run(main):
             raise
         if isinstance(error, OSError) and error.filename is None:
             discard_output()
-        print(f"{name}: {one_line(error)}", file=sys.stderr)
+        complain(f"{name}: {one_line(error)}")
         code = 2
     except (MemoryError, RuntimeError) as error:
         killed = WORKER_KILLED.search(str(error))
         if not killed and not is_out_of_memory(error):
             raise
         what = "a process that reads data was killed, most likely for memory: lower data.workers, or" if killed else ""
-        print(f"{name}: {what or 'the memory is too small:'} make batches, crops or images smaller", file=sys.stderr)
+        complain(f"{name}: {what or 'the memory is too small:'} make batches, crops or images smaller")
         code = 2
     except KeyboardInterrupt:
-        print(f"{name}: stopped", file=sys.stderr)
+        complain(f"{name}: stopped")
         code = 130
     sys.exit(code or 0)
+
+
+def complain(line):
+    """Write a line to standard error at once: print writes its end apart, and another process may come in between."""
+    sys.stderr.write(f"{line}\n")
 
 
 def terminate(number, frame):
