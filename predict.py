@@ -45,7 +45,7 @@ def main(argv=None):
     # Network: from the checkpoint alone; and what tells it a photograph's domain.
     network, text = load_network(args.checkpoint, args.text)
     if args.checkpoint == "starter":
-        print("weights: the starter's, trained on rendered scenes alone (weights/starter.md)")
+        print("weights: the starter's, trained on rendered scenes and five photographs (weights/starter.md)")
     form = inference_form(network.to(device), DTYPES[args.precision])
     find_prob = domain_finder(args.domain, text, network, args.clip_weights, device)
 

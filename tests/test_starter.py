@@ -35,6 +35,6 @@ def test_without_a_checkpoint_a_photograph_is_dehazed_by_them(tmp_path):
         mse[f"{number}.png"] = [np.square(hazy - np.float32(clear)).mean(), clear]
     command = [sys.executable, ROOT / "predict.py", "--input", "in", "--output", "out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
-    assert done.returncode == 0 and "trained on rendered scenes alone" in done.stdout, done.stderr
+    assert done.returncode == 0 and "trained on rendered scenes and five photographs" in done.stdout, done.stderr
     for name, (before, clear) in mse.items():
         assert np.square(read_image(tmp_path / "out" / name) - np.float32(clear)).mean() < before
