@@ -1,12 +1,14 @@
-"""Export a trained network for programs that do not have this project: as ONNX, or as a torch.export program.
+"""Export a trained network: for programs that do not have this project, or its weights alone.
 
-    python export.py --checkpoint checkpoints/demo/best.pt --output demo.onnx
-    python export.py --checkpoint checkpoints/demo/best.pt --output demo.pt2
+    python export.py --checkpoint checkpoints/demo/best.pt --output demo.onnx             ONNX
+    python export.py --checkpoint checkpoints/demo/best.pt --output demo.pt2              a torch.export program
+    python export.py --checkpoint checkpoints/demo/best.pt --output demo.safetensors      weights, or demo.pt
+    python export.py --checkpoint checkpoints/plain/best.pt --output plain.pth --format published
     python export.py --checkpoint published.pth --text data/RESIDE-6K/test --output published.onnx
 
-Both take any number of images of any size, in float32: hazy (B x 3 x H x W, RGB, [-1, 1]) and, where the network has a
-text fusion, prob (B x K, the probability of each class, 1 for the known domain and 0 for the others). They return
-B x 3 x H x W, to be clamped to [-1, 1]. The order of the classes is in the file.
+ONNX and the program take any number of images of any size, in float32: hazy (B x 3 x H x W, RGB, [-1, 1]) and, where
+the network has a text fusion, prob (B x K, the probability of each class, 1 for the known domain and 0 for the others).
+They return B x 3 x H x W, to be clamped to [-1, 1]. The order of the classes is in the file.
 
 From ONNX Runtime (the file is of opset 20; writing it needs the packages onnx and onnxscript):
 
@@ -18,17 +20,24 @@ From torch:
 
     network = torch.export.load("demo.pt2").module()
     output = network(hazy, prob)
+
+Weights (.safetensors, .pt) are what test.py, predict.py and model.init need, without the training's state. With
+--format published they have the published names: a network without fusion is a MixDehazeNet that the published code
+reads from .pth, and chaiNNer from .pth or .safetensors; one with the parametric fusion is a MixCLDehazeNet, which holds
+no text embeddings. One with calip is refused: the published entrance has no such channels.
 """
 
+import hashlib
 import importlib.util
 import io
 import warnings
 from pathlib import Path
 
+import safetensors.torch
 import torch
 
 from datasets.domains import load_domains
-from models import export_program, network_of
+from models import export_program, load_published, network_of, published_state
 from utils import checkpoint
 from utils.entry import Parser, run
 from utils.files import write_bytes
@@ -36,32 +45,43 @@ from utils.files import write_bytes
 OPSET = 20  # the first that has GELU
 NEEDED = ("onnx", "onnxscript")
 TOLERANCE = 1e-4  # of the outputs' range
+PROGRAMS, WEIGHTS = (".onnx", ".pt2"), (".safetensors", ".pt", ".pth")  # endings of --output
 
 
 def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--checkpoint", required=True, help="a checkpoint of this project, or a published one")
-    parser.add_argument("--output", required=True, type=Path, help="the file to write, .onnx or .pt2")
+    parser.add_argument("--output", required=True, type=Path, help=f"the file: {', '.join(PROGRAMS + WEIGHTS)}")
+    parser.add_argument("--format", default="own", choices=("own", "published"), help="names of the weights")
     parser.add_argument("--text", metavar="FOLDER", help="labelled split, whose text MixCLDehazeNet is given")
     args = parser.parse_args(argv)
-    if args.output.suffix not in (".onnx", ".pt2"):
-        raise ValueError(f"--output {args.output} must end in .onnx or .pt2")
-    if args.output.suffix == ".onnx" and not all(map(importlib.util.find_spec, NEEDED)):
+    ending = args.output.suffix
+    if ending not in PROGRAMS + WEIGHTS:
+        raise ValueError(f"--output {args.output} must end in {', '.join(PROGRAMS + WEIGHTS)}")
+    if ending in PROGRAMS and args.format == "published":
+        raise ValueError(f"--format published is for weights: --output must end in {', '.join(WEIGHTS)}")
+    if ending == ".onnx" and not all(map(importlib.util.find_spec, NEEDED)):
         raise ValueError(f"writing ONNX needs packages that are not installed: pip install {' '.join(NEEDED)}")
-    network, facts = open_network(args.checkpoint, args.text)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own, of its next versions
-        data, exported = (as_program if args.output.suffix == ".pt2" else as_onnx)(export_program(network), facts)
-        checked = compare(network, exported) if exported else "not compared: onnxruntime is not installed"
+    saved = checkpoint.load(args.checkpoint)
+    network, facts = open_network(saved, args.checkpoint, args.text)
+    if ending in WEIGHTS:
+        published = args.format == "published" or not checkpoint.is_ours(saved)
+        data, exported = as_published(network, ending) if published else as_own(saved, ending)
+        checked = compare(network, exported)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, of its next versions
+            data, exported = (as_program if ending == ".pt2" else as_onnx)(export_program(network), facts)
+            checked = compare(network, exported) if exported else "not compared: onnxruntime is not installed"
     args.output.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(args.output, data)
     described = ", ".join(f"{name} {value}" for name, value in facts.items())
-    print(f"{args.output}: {len(data) / 1e6:.1f} MB, {described}, {checked}")
+    print(f"{args.output}: {len(data) / 1e6:.2f} MB, {described}, {checked}")
+    print(f"SHA-256 {hashlib.sha256(data).hexdigest()}")
 
 
-def open_network(path, folder):
-    """The network of a checkpoint on the CPU, and what a user of the exported file must know, as {name: text}."""
-    saved = checkpoint.load(path)
+def open_network(saved, path, folder):
+    """The network of a loaded checkpoint, and what a user of the exported file must know, as {name: text}."""
     domains = load_domains(folder) if folder else None
     if folder and domains is None:
         raise ValueError(f"--text {folder} holds no domains.npz: run clip_text.py on its data set first")
@@ -72,6 +92,24 @@ def open_network(path, folder):
     else:
         classes = domains.classes if network.fusion else ()
     return network, {"size": network.size, "range": "-1 to 1"} | ({"classes": ",".join(classes)} if classes else {})
+
+
+def as_own(saved, ending):
+    """A file's bytes, and the network of what is in it."""
+    write = checkpoint.to_safetensors if ending == ".safetensors" else checkpoint.to_bytes
+    kept = checkpoint.essentials(saved)
+    return write(kept), network_of(kept | {"format": checkpoint.FORMAT})
+
+
+def as_published(network, ending):
+    """A file's bytes, and the network of what is in it. The published code cuts 7 letters off every name in a .pth."""
+    state = {name: value.contiguous() for name, value in published_state(network).items()}
+    exported = load_published(state, getattr(network, "text", None))
+    if ending == ".safetensors":
+        return safetensors.torch.save(state, {"format": "pt"}), exported
+    file = io.BytesIO()
+    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, file)
+    return file.getvalue(), exported
 
 
 def as_program(program, facts):

@@ -4,33 +4,34 @@ import re
 
 import torch
 
-from .build import build_model, load_exactly, restore
+from .build import build_model, describe, load_exactly, restore
 from .mixdehazenet import SIZES
 
-# Published name -> ours, the first pattern that fits; anything else keeps its name and is then reported as unexpected.
-RENAMES = [
-    (r"layer(\d)\.blocks\.(\d+)\.", r"stage\1.\2."),
-    (r"(stage\d\.\d+)\.conv1\.", r"\1.pointwise."),
-    (r"(stage\d\.\d+)\.conv2\.", r"\1.local."),
-    (r"(stage\d\.\d+)\.conv3_19\.", r"\1.depthwise7."),
-    (r"(stage\d\.\d+)\.conv3_13\.", r"\1.depthwise5."),
-    (r"(stage\d\.\d+)\.conv3_7\.", r"\1.depthwise3."),
-    (r"(stage\d\.\d+)\.mlp\.", r"\1.mlp1."),
-    (r"(stage\d\.\d+)\.Wv\.", r"\1.value."),
-    (r"(stage\d\.\d+)\.Wg\.1\.", r"\1.gate."),
-    (r"(stage\d\.\d+)\.ca\.1\.", r"\1.channel_attention.0."),
-    (r"(stage\d\.\d+)\.ca\.3\.", r"\1.channel_attention.2."),
-    (r"(stage\d\.\d+)\.pa\.", r"\1.pixel_attention."),
-    (r"patch_embed\.proj\.", "patch_embed."),
-    (r"patch_unembed\.proj\.0\.", "patch_unembed."),
-    (r"patch_merge(\d)\.proj\.", r"down\1."),
-    (r"patch_split(\d)\.proj\.", r"up\1."),
-    (r"text_emb\.q1\.", "fusion.query."),
-    (r"text_emb\.k2\.weight", "fusion.key_weight"),
-    (r"text_emb\.v2\.weight", "fusion.value_weight"),
-    (r"text_emb\.v2\.bias", "fusion.value_bias"),
-    (r"text_emb\.postProj_s\.", "fusion.out."),
+# Published names and ours, # standing for a number; the first that fits, in either direction. Others are the same.
+NAMES = [
+    ("layer#.blocks.#.conv1.", "stage#.#.pointwise."),
+    ("layer#.blocks.#.conv2.", "stage#.#.local."),
+    ("layer#.blocks.#.conv3_19.", "stage#.#.depthwise7."),
+    ("layer#.blocks.#.conv3_13.", "stage#.#.depthwise5."),
+    ("layer#.blocks.#.conv3_7.", "stage#.#.depthwise3."),
+    ("layer#.blocks.#.mlp.", "stage#.#.mlp1."),
+    ("layer#.blocks.#.Wv.", "stage#.#.value."),
+    ("layer#.blocks.#.Wg.1.", "stage#.#.gate."),
+    ("layer#.blocks.#.ca.1.", "stage#.#.channel_attention.0."),
+    ("layer#.blocks.#.ca.3.", "stage#.#.channel_attention.2."),
+    ("layer#.blocks.#.pa.", "stage#.#.pixel_attention."),
+    ("layer#.blocks.#.", "stage#.#."),
+    ("patch_embed.proj.", "patch_embed."),
+    ("patch_unembed.proj.0.", "patch_unembed."),
+    ("patch_merge#.proj.", "down#."),
+    ("patch_split#.proj.", "up#."),
+    ("text_emb.q1.", "fusion.query."),
+    ("text_emb.k2.weight", "fusion.key_weight"),
+    ("text_emb.v2.weight", "fusion.value_weight"),
+    ("text_emb.v2.bias", "fusion.value_bias"),
+    ("text_emb.postProj_s.", "fusion.out."),
 ]
+AS_KERNELS = ("fusion.key_weight", "fusion.value_weight")  # 5 numbers, published as 5 x 1 x 1
 
 # The branch that updates the text is computed and thrown away; the key's bias cancels in the softmax.
 WITHOUT_EFFECT = re.compile(r"text_emb\.((k1|v1|q2|postProj_t)\.(weight|bias)|k2\.bias)")
@@ -80,10 +81,31 @@ def load_published(state_dict, text=None):
             state[rename(name)] = value
     if fusion == "parametric":
         state["text"] = network.text
-        for name in {"fusion.key_weight", "fusion.value_weight"} & set(state):  # published as 5 x 1 x 1
+        for name in set(AS_KERNELS) & set(state):
             state[name] = state[name].flatten()
     load_exactly(network, state)
     return network.eval()
+
+
+def published_state(network):
+    """The state dict of a network under the published names and shapes, which `load_published` reads back.
+
+    A network with the parametric fusion becomes a MixCLDehazeNet without the branch that has no effect and without its
+    text embeddings, as published ones are. Raises ValueError for a network that the published code does not have.
+    """
+    size, fusion, merge, _, own = describe(network).values()
+    if size == "n" or fusion == "calip" or merge != "concat":
+        raise ValueError(
+            f"a network of size {size} with fusion {fusion} ({merge}) has no published form: the published ones are of "
+            "size t, s, b or l, with fusion none or parametric (concat)"
+        )
+    state = {}
+    for name, value in own.items():
+        if name != "text":
+            state[rename(name, back=True)] = value[:, None, None] if name in AS_KERNELS else value
+    if fusion == "parametric":
+        state["text_emb.k2.bias"] = torch.zeros_like(network.fusion.key_weight)  # cancels
+    return state
 
 
 def unwrap(state_dict):
@@ -106,7 +128,11 @@ def find_size(published):
     raise ValueError(f"not a published size: {depths} blocks a stage; t, s, b, l have (1, 1, 2, 1, 1) times 1, 2, 4, 8")
 
 
-def rename(name):
-    for pattern, ours in RENAMES:
-        name = re.sub(rf"^{pattern}", ours, name)
+def rename(name, back=False):
+    """Our name of a published tensor; `back`: the published name of one of ours."""
+    for pair in NAMES:
+        pattern, other = reversed(pair) if back else pair
+        if match := re.match(re.escape(pattern).replace(r"\#", r"(\d+)"), name):
+            numbers = iter(match.groups())
+            return re.sub("#", lambda _, numbers=numbers: next(numbers), other) + name[match.end() :]
     return name

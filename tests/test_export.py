@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 import torch
 
 import export as script
+from models import network_of
 from tests import reference
 from tests.battery import is_one_line
 from tests.made import save_network
+from utils import checkpoint
 
 SCRIPT = Path(__file__).parent.parent / "export.py"
 WINDOW = 64
@@ -56,16 +59,40 @@ def test_a_torch_program_gives_the_networks_outputs_and_a_plain_network_takes_no
             assert torch.allclose(program(*tensors), network(*tensors), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["b.safetensors", "b.pt"])
+def test_weights_alone_are_a_checkpoint(tmp_path, name):
+    network = save_network(tmp_path / "a.pt", window=WINDOW)
+    done = export(tmp_path / "a.pt", tmp_path / name)
+    assert done.returncode == 0 and sha256((tmp_path / name).read_bytes()).hexdigest() in done.stdout, done.stderr
+    saved, before = (checkpoint.load(tmp_path / file) for file in (name, "a.pt"))
+    state = saved["network"].pop("state")
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+    assert before["network"].pop("state") and saved == before
+
+
+@pytest.mark.parametrize("name", ["b.safetensors", "b.pth"])
+def test_published_names_are_read_back_with_the_same_outputs(tmp_path, name):
+    network = save_network(tmp_path / "a.pt", "none", size="t")
+    assert export(tmp_path / "a.pt", tmp_path / name, "--format", "published").returncode == 0
+    saved, hazy = checkpoint.load(tmp_path / name), reference.image(1, 44, 48).float()
+    names = [name.removeprefix("module.") for name in saved.get("state_dict", saved)]
+    assert sorted(names) == sorted(dict(reference.LAYOUT["mixdehazenet_t"]))
+    with torch.inference_mode():
+        assert (network_of(saved)(hazy) - network(hazy)).abs().max() <= 1e-5
+
+
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
     save_network(tmp_path / "a.pt", "none")
     torch.save({"x": torch.zeros(1)}, tmp_path / "foreign.pt")
     torch.save(reference.published_state("mixcldehazenet_t"), tmp_path / "published.pt")
-    for path, output, message in [
-        ("a.pt", "a.tflite", "must end in .onnx or .pt2"),
+    for path, output, message, *more in [
+        ("a.pt", "a.tflite", "must end in .onnx, .pt2"),
         ("foreign.pt", "a.pt2", "neither a checkpoint of this project nor a published one"),
         ("published.pt", "a.pt2", "holds no text embeddings"),
+        ("a.pt", "a.pth", "size n with fusion none (concat) has no published form", "--format", "published"),
+        ("a.pt", "a.onnx", "--format published is for weights", "--format", "published"),
     ]:
-        done = export(tmp_path / path, tmp_path / output)
+        done = export(tmp_path / path, tmp_path / output, *more)
         assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models import load_published
+from models import build_model, load_published, published_state
 from tests import reference
 
 PARAMETERS = {"t": 1_622_950, "s": 3_164_944, "b": 6_248_932, "l": 12_416_908}
@@ -19,6 +19,22 @@ def test_outputs_are_the_published_ones(key, dtype, tolerance):
         output = network(reference.image(num, height, width).to(dtype), torch.eye(num, dtype=dtype))
     expected = torch.from_numpy(reference.OUTPUTS[key])
     assert (output[:, :, ::5, ::5] - expected).abs().max() <= tolerance
+
+
+@pytest.mark.parametrize("system", ["mixdehazenet_t", "mixcldehazenet_pafusion_t"])
+def test_networks_go_back_under_the_published_names_and_shapes(system):
+    network = load_published(reference.published_state(system), reference.text(2))
+    state = published_state(network)
+    assert {name: list(value.shape) for name, value in state.items()} == dict(reference.LAYOUT[system])
+    again, inputs = load_published(state, reference.text(2)), (reference.image(2, 44, 48).float(), torch.eye(2))
+    with torch.no_grad():
+        assert (again(*inputs) - network(*inputs)).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("names", [("n", "none"), ("t", "calip"), ("t", "parametric", "add")])
+def test_networks_that_were_never_published_get_no_published_names(names):
+    with pytest.raises(ValueError, match=f"size {names[0]} with fusion {names[1]} .* has no published form"):
+        published_state(build_model(*names, text=torch.eye(2)))
 
 
 def test_wrapped_state_dicts_load():

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import pickle
 import warnings
 import zipfile
@@ -15,6 +16,7 @@ from .files import write_bytes
 from .settings import to_plain
 
 FORMAT = 1
+METADATA = "mixcldehaze"  # of a .safetensors file: JSON of what is no tensor
 NUMBERS = {torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8}
 NUMBERS |= {torch.int16, torch.int32, torch.int64}
 
@@ -37,14 +39,45 @@ def save(path, checkpoint, previous=None):
     previous: where the file that is replaced is kept, if anywhere.
     Raises OSError naming the file when it cannot be written.
     """
-    content = io.BytesIO()
-    torch.save({"format": FORMAT, **checkpoint}, content)
     try:
-        write_bytes(path, content.getbuffer(), previous)
+        write_bytes(path, to_bytes(checkpoint), previous)
     except OSError as error:
         raise OSError(
             f"{path} cannot be written ({reason(error)}), what was saved before is kept: make room, then run again"
         ) from None
+
+
+def to_bytes(checkpoint):
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, **checkpoint}, content)
+    return content.getbuffer()
+
+
+def essentials(checkpoint):
+    """What a checkpoint needs to be tested and to predict: the averaged weights, the settings, the text."""
+    kept = {name: checkpoint[name] for name in ("step", "settings", "text")}
+    network = {**checkpoint["network"], "state": checkpoint["ema"] or checkpoint["network"]["state"]}
+    return {**kept, "network": network, "ema": None}
+
+
+def to_safetensors(checkpoint):
+    """The bytes of a .safetensors file with the `essentials` of a checkpoint, which `load` reads."""
+    from safetensors.torch import save as to_file
+
+    kept = {"format": FORMAT, **essentials(checkpoint)}
+    state = kept["network"].pop("state")
+    state = {name: value.contiguous() for name, value in state.items()}
+    return to_file(state, {"format": "pt", METADATA: json.dumps(kept)})
+
+
+def read_safetensors(path):
+    """A checkpoint of this project, or a bare state dict where the file was written by another program."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}
+        kept = json.loads((file.metadata() or {}).get(METADATA, "null"))
+    return {**kept, "network": {**kept["network"], "state": state}} if kept else state
 
 
 def load(path):
@@ -63,7 +96,8 @@ def load(path):
             refuse_damage(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickles that are then refused
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            safe = path.suffix == ".safetensors"
+            checkpoint = read_safetensors(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
         refuse_odd_tensors(checkpoint)
     except pickle.UnpicklingError:
         raise ValueError(f"checkpoint {path} is broken or holds more than tensors and plain Python") from None
