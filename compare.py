@@ -53,7 +53,7 @@ def describe(groups, images, resamples):
     if max(runs) > 1:
         lines.append("Behind ±: the standard deviation over the runs.")
     if min(runs) == 1:
-        lines.append("A configuration with one run: what another seed would change is not in its interval.")
+        lines.append("One run of a configuration: one seed is no evidence for a difference below half a decibel.")
     if images.left_out:
         lines.append(f"{images.left_out:,} images with an infinite PSNR in some run are left out.")
     return "\n".join(lines)

@@ -10,8 +10,8 @@
     python test.py configs/reside6k_s.yaml test.input=clear run=clear checkpoint=checkpoints/reside6k_s/best.pt
                                                                             what does it do to clear images?
 
-Writes results/<run>-<split>/: metrics.json, results.csv, report.html, images/ when asked for. The results
-of a test with other settings are not replaced: name another run, and the checkpoint.
+Writes results/<run>-<split>/: metrics.json, results.csv, report.html, examples/, and images/ when asked for. The
+results of a test with other settings are not replaced: name another run, and the checkpoint.
 """
 
 import json
@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from datasets.batches import Batches
 from datasets.domains import STAND_IN, open_domains, prob_of
+from datasets.fingerprint import fingerprint
 from datasets.images import to_image, write_image
 from datasets.labels import read_labels
 from datasets.order import same_size_batches
@@ -60,6 +61,7 @@ def main(argv=None):
 
 
 def test(config, device, overrides=()):
+    start = time.perf_counter()
     torch.backends.cudnn.allow_tf32 = False
     if config.kernels == "plain":
         use_plain(device)
@@ -68,6 +70,7 @@ def test(config, device, overrides=()):
     # Checkpoint and data: the split's pairs, the domain of each, and the network.
     saved, sha256 = open_checkpoint(path, config.text), checkpoint.sha256(path)
     pairs = Pairs(config.data.folder, config.data.test, config.data.max_pixels)
+    digits = distributed.on_main(lambda: fingerprint(pairs))
     if config.test.input == "clear":
         pairs.hazy = pairs.clear
     labels, prob, text = open_text(config, pairs, saved)
@@ -100,10 +103,10 @@ def test(config, device, overrides=()):
         for index, output in zip(indices, outputs, strict=True):
             write_image(files[index], to_image(output))
 
-    start = time.perf_counter()
+    before = time.perf_counter()
     keep = write_images if config.test.images else None
     rows = evaluate(network, batches, device, progress=progress, keep=keep)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - before
     for row in rows:
         row |= {"name": pairs.hazy.name(row["index"]), "domain": labels[row["index"]]}
     if not distributed.is_main():
@@ -115,12 +118,16 @@ def test(config, device, overrides=()):
     # Results: for programs, for spreadsheets, for people, for the terminal.
     metrics = summarise(rows) | {
         "protocol": PROTOCOL + (f", on centre crops of {config.test.crop} pixels" if config.test.crop else ""),
+        "data": {"name": Path(config.data.folder).name, "split": config.data.test, "fingerprint": digits},
         "checkpoint": {"path": str(path), "sha256": sha256, "step": saved["step"]},
+        "selection": checkpoint.selection(saved, path),
+        "seeds": {"training": saved["settings"] and saved["settings"]["seed"]},
         "notes": notes(config.test, saved),
         "settings": {**to_plain(config), "model": {**to_plain(config)["model"], **model}},
         "trained_with": saved["settings"],
         "environment": environment(device) | {"kernels": kernels_report(device)},
         "images_per_second": len(rows) / seconds,
+        "wall_seconds": time.perf_counter() - start,
     }
     write_results(folder, metrics, rows)
     examples = [row["index"] for row in pick_examples(rows).values()]

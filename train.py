@@ -117,7 +117,7 @@ def train(config, device, dry_run):
     if rank == 0:
         print(
             f"{folder.path}: step {state.step} of {settings.steps}, {len(data)} training pairs, {len(val_data)} for "
-            f"validation ({selection_rule(config)}), {settings.precision} on {device}, {world} process(es)"
+            f"validation ({config.data.chosen_on}), {settings.precision} on {device}, {world} process(es)"
         )
         if data.domains and data.domains.encoder == STAND_IN:
             print("note: the text features are stand-ins (fixed vectors and known labels), not CLIP's")
@@ -211,7 +211,7 @@ def validate(state, batches, config, device, stop, folder, bar):
     if distributed.any_process(stop.heard):
         return None
     scores, state.validated = mean_scores(rows), state.step
-    folder.log("val", state.step, psnr=scores["psnr"], ssim=scores["ssim"], pairs=selection_rule(config))
+    folder.log("val", state.step, psnr=scores["psnr"], ssim=scores["ssim"], pairs=config.data.chosen_on)
     if distributed.rank() == 0:
         text = f"step {state.step}: validation {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}"
         bar.write(text, file=sys.stderr)
@@ -266,13 +266,6 @@ def refuse_unequal_shares(settings, world):
     if settings.batch % (world * settings.accumulate):
         parts = f"{world} process(es) in {settings.accumulate} part(s)"
         raise ValueError(f"train.batch={settings.batch} cannot be shared equally by {parts}: change train.batch")
-
-
-def selection_rule(config):
-    """How the best checkpoint is chosen, in words."""
-    if config.data.val == "test-crop":
-        return "centre crops of the TEST set, the published way"
-    return f"split {config.data.val}" if isinstance(config.data.val, str) else "of the training set"
 
 
 def cost_of(config, num_pairs, world):

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from datasets.fingerprint import fingerprint
 from datasets.images import read_image
+from datasets.pairs import Pairs
 from tests import reference
 from tests.made import make_pairs, save_network, write_labels
 from utils import checkpoint
@@ -66,7 +68,20 @@ def test_means_are_those_of_the_rows_over_all_and_by_domain(scored):
             assert part["input"][metric] == pytest.approx(np.mean([float(row[f"input_{metric}"]) for row in inside]))
     assert metrics["checkpoint"]["step"] == 7
     assert metrics["checkpoint"]["sha256"] == checkpoint.sha256(scored.parent.parent / "best.pt")
-    assert {"settings", "environment", "images_per_second"} <= set(metrics)
+    assert {"settings", "environment", "images_per_second", "wall_seconds"} <= set(metrics)
+
+
+def test_results_say_what_they_are_of(scored):
+    metrics = read(scored)[1]
+    assert metrics["data"] == {
+        "name": "set",
+        "split": "test",
+        "fingerprint": fingerprint(Pairs(scored.parents[1] / "set", "test")),
+    }
+    assert metrics["selection"] == "the best PSNR on pairs held out of the training set"
+    assert metrics["seeds"] == {"training": 1} and "cores" in metrics["environment"]["cpu"]
+    sides = {f"{label}-{side}.jpg" for label in ("worst", "median", "best") for side in ("hazy", "dehazed", "clear")}
+    assert {file.name for file in (scored / "examples").iterdir()} == sides
 
 
 def test_every_picture_is_written_under_its_name_and_the_report_shows_three(scored):

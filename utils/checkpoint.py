@@ -55,7 +55,7 @@ def to_bytes(checkpoint):
 
 def essentials(checkpoint):
     """What a checkpoint needs to be tested and to predict: the averaged weights, the settings, the text."""
-    kept = {name: checkpoint[name] for name in ("step", "settings", "text")}
+    kept = {name: checkpoint[name] for name in ("step", "settings", "text", "chosen") if name in checkpoint}
     network = {**checkpoint["network"], "state": checkpoint["ema"] or checkpoint["network"]["state"]}
     return {**kept, "network": network, "ema": None}
 
@@ -171,6 +171,14 @@ def refuse_missing(checkpoint):
 
 def is_ours(checkpoint):
     return checkpoint.get("format") == FORMAT and isinstance(checkpoint.get("network"), dict)
+
+
+def selection(checkpoint, path):
+    """How a checkpoint was chosen, in words. Older ones do not say it: their file's name does."""
+    if not checkpoint["settings"]:
+        return "not known: a published checkpoint"
+    rules = {"best": f"the best PSNR on {from_plain(checkpoint['settings']).data.chosen_on}", "last": "the last step"}
+    return rules.get(checkpoint.get("chosen", Path(path).stem), "not recorded")
 
 
 @contextmanager

@@ -99,11 +99,12 @@ class RunFolder:
 
     def save(self, state):
         """Write last.pt; the one before becomes previous.pt."""
-        checkpoint.save(self.last, state, previous=self.previous)
+        checkpoint.save(self.last, {**state, "chosen": "last"}, previous=self.previous)
 
     def save_best(self, state):
         """Write best.pt: all but what only a resume needs."""
-        checkpoint.save(self.best, {k: v for k, v in state.items() if k not in ("optimizer", "scaler", "random")})
+        kept = {name: value for name, value in state.items() if name not in ("optimizer", "scaler", "random")}
+        checkpoint.save(self.best, {**kept, "chosen": "best"})
 
     def start_log(self, step):
         """Write the settings, and open log.jsonl and TensorBoard to go on after `step`; what they say of later is lost.

@@ -28,6 +28,13 @@ class Data:
         """The root, or where the rendered scenes are."""
         return self.root or ("data/demo" if self.scenes == 160 else f"data/scenes-{self.scenes}")
 
+    @property
+    def chosen_on(self):
+        """What the best checkpoint is chosen on, in words."""
+        if self.val == "test-crop":
+            return "centre crops of the TEST set, the published way"
+        return f"split {self.val}" if isinstance(self.val, str) else "pairs held out of the training set"
+
 
 @dataclass(frozen=True)
 class Model:

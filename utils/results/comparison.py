@@ -77,7 +77,7 @@ def parse(argument):
 
 
 def read_run(folder):
-    """{"protocol", "settings", "rows": {name: row with numbers}} of a results folder of test.py."""
+    """{"protocol", "settings", "fingerprint", "rows": {name: row with numbers}} of a results folder of test.py."""
     folder = Path(folder)
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -88,7 +88,8 @@ def read_run(folder):
             if math.isnan(row["psnr"]):
                 raise ValueError(f"the PSNR of {row['name']} is nan")
         settings = {**(metrics["trained_with"] or {}), "test": metrics["settings"]["test"]}
-        return {"protocol": metrics["protocol"], "settings": dict(flatten(settings)), "rows": rows}
+        found = {"protocol": metrics["protocol"], "settings": dict(flatten(settings)), "rows": rows}
+        return found | {"fingerprint": metrics.get("data", {}).get("fingerprint")}  # older results have none
     except FileNotFoundError as error:
         raise ValueError(f"{folder} is no results folder of test.py: {error.filename} does not exist") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
@@ -107,6 +108,12 @@ def refuse_different(first, one, folder, other):
         raise ValueError(
             f"{first} ({len(one['rows'])} images) and {folder} ({len(other['rows'])}) hold different images, "
             f"first {unshared[0]}: score both on one split"
+        )
+    digits = one["fingerprint"], other["fingerprint"]
+    if None not in digits and digits[0] != digits[1]:
+        raise ValueError(
+            f"{first} and {folder} are of different data: the images' fingerprints are {digits[0]} and {digits[1]}; "
+            "score both on one copy of the set"
         )
     for name, row in one["rows"].items():
         values = row["input_psnr"], other["rows"][name]["input_psnr"]

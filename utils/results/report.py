@@ -7,11 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..files import write_text
+from ..files import write_bytes, write_text
 from ..settings import flatten
 
 TEMPLATE, SCRIPT = (Path(__file__).with_name(f"report.{kind}") for kind in ("html", "js"))
 LONGEST_SIDE = 1000  # pixels, of the embedded pictures
+SIDES = ("hazy", "dehazed", "clear")  # of an example
 PICTURE_BYTES = 350_000  # most bytes of one embedded JPEG, so that nine of them in base64 stay under 4.2 MB
 
 
@@ -33,7 +34,7 @@ def pick_examples(rows):
 
 
 def write_report(folder, metrics, rows, pictures):
-    """Write <folder>/report.html, whole or not at all.
+    """Write <folder>/report.html, whole or not at all, and its pictures as <folder>/examples/worst-hazy.jpg ...
 
     metrics: the content of metrics.json. rows: those of results.csv, dicts of name, domain, psnr, ssim, input_psnr,
     input_ssim. pictures: {name: (hazy, dehazed, clear)}, H x W x 3 uint8 RGB, of the images that pick_examples chose.
@@ -65,6 +66,10 @@ def write_report(folder, metrics, rows, pictures):
     text = json.dumps(data, separators=(",", ":")).replace("<", r"\u003c")
     page, script = (file.read_text(encoding="utf-8") for file in (TEMPLATE, SCRIPT))
     write_text(Path(folder) / "report.html", page.replace("{{script}}", script).replace("{{data}}", text))
+    (Path(folder) / "examples").mkdir(exist_ok=True)
+    for label, row in pick_examples(rows).items():
+        for side, picture in zip(SIDES, pictures.get(row["name"], ()), strict=False):
+            write_bytes(Path(folder) / "examples" / f"{label}-{side}.jpg", as_jpeg(picture))
 
 
 def part(name, means):
@@ -86,12 +91,12 @@ def facts(values):
 def example(label, index, pictures):
     """What the page shows of one of the chosen images. index: of its row."""
     height, width = pictures[0].shape[:2]
-    urls = [data_url(picture) for picture in pictures]
+    urls = [f"data:image/jpeg;base64,{base64.b64encode(as_jpeg(picture)).decode()}" for picture in pictures]
     return {"label": label, "index": index, "width": width, "height": height, "pictures": urls}
 
 
-def data_url(picture):
-    """An H x W x 3 uint8 RGB picture as a JPEG data URL, at most LONGEST_SIDE pixels and PICTURE_BYTES bytes."""
+def as_jpeg(picture):
+    """An H x W x 3 uint8 RGB picture as the bytes of a JPEG, at most LONGEST_SIDE pixels and PICTURE_BYTES bytes."""
     shrink = LONGEST_SIDE / max(picture.shape[:2])
     if shrink < 1:
         size = (max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink)))
@@ -101,4 +106,4 @@ def data_url(picture):
         jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
         if len(jpeg) <= PICTURE_BYTES:
             break
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    return jpeg

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 import platform
 import re
 from collections import Counter
@@ -62,7 +63,7 @@ def score_table(metrics):
 
 
 def environment(device):
-    """The versions that can move a score: Python, torch, CUDA, cuDNN, OpenCV and its JPEG codec, the device."""
+    """What can move a score: the versions of Python, torch, CUDA, cuDNN, OpenCV and its JPEG codec; the hardware."""
     cuda = device.type == "cuda"
     jpeg = re.search(r"JPEG:\s*(.+)", cv2.getBuildInformation())
     return {
@@ -73,7 +74,14 @@ def environment(device):
         "opencv": cv2.__version__,
         "jpeg": jpeg.group(1).strip() if jpeg else "unknown",
         "device": torch.cuda.get_device_name(device) if cuda else f"{platform.machine()} CPU",
+        "cpu": f"{cpu_name()}, {os.cpu_count()} cores",
     }
+
+
+def cpu_name():
+    facts = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", facts.read_text()) if facts.exists() else None
+    return found.group(1) if found else platform.processor() or platform.machine()
 
 
 def results_folder(run, split):
