@@ -5,6 +5,7 @@ import resource
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from utils import checkpoint
 
@@ -59,6 +60,13 @@ def test_what_is_no_checkpoint_is_named(tmp_path, content, message):
     with pytest.raises(ValueError, match=f"checkpoint .*a.pt ({message})"):
         checkpoint.load(path)
     assert not os.path.exists("/tmp/trapped")
+
+
+@pytest.mark.parametrize("facts", ["{", "[1]", '"text"', "[" * 100_000])
+def test_a_safetensors_file_whose_metadata_are_odd_is_named(tmp_path, facts):
+    save_file({"weight": torch.zeros(2)}, tmp_path / "a.safetensors", {checkpoint.METADATA: facts})
+    with pytest.raises(ValueError, match="a.safetensors cannot be read"):
+        checkpoint.load(tmp_path / "a.safetensors")
 
 
 def test_a_missing_file_is_named(tmp_path):

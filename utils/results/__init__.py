@@ -1,11 +1,12 @@
-"""What test.py and compare.py write: metrics tables, the report page, comparisons with intervals.
+"""What test.py, compare.py and publish.py write: tables, the report page, comparisons with intervals, the model card.
 
 May import the rest of utils. Start reading at tables.py.
 """
 
+from .card import model_card
 from .comparison import as_text, changed_settings, comparison_table, equal, most_different, open_groups
 from .report import pick_examples, write_report
-from .tables import environment, image_names, results_folder, score_table, summarise, write_results
+from .tables import environment, image_names, read_metrics, results_folder, score_table, summarise, write_results
 
 __all__ = [
     "as_text",
@@ -14,9 +15,11 @@ __all__ = [
     "environment",
     "equal",
     "image_names",
+    "model_card",
     "most_different",
     "open_groups",
     "pick_examples",
+    "read_metrics",
     "results_folder",
     "score_table",
     "summarise",

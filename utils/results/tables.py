@@ -41,6 +41,18 @@ def write_results(folder, metrics, rows):
     write_text(folder / "metrics.json", text + "\n")
 
 
+def read_metrics(folder):
+    """The content of metrics.json. Raises ValueError naming a folder that test.py has not written."""
+    try:
+        metrics = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
+        _ = metrics["psnr"], metrics["data"]["fingerprint"], metrics["selection"]  # of this version
+        return metrics
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder} is no results folder of test.py: {error.filename} does not exist") from None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(f"{folder} cannot be read as results of test.py ({error!r}): run test.py again") from None
+
+
 def finite(value):
     """Replace inf and nan by None in nested dicts and lists: JSON has neither."""
     if isinstance(value, dict):
