@@ -64,6 +64,8 @@ def train(config, device, dry_run):
     # Start: the same numbers on every run, and full precision where full precision is asked for.
     torch.manual_seed(config.seed)
     torch.backends.cudnn.allow_tf32 = False
+    matmul = torch.backends.cuda.matmul  # sums over millions of pixels stay in float32
+    matmul.allow_bf16_reduced_precision_reduction = matmul.allow_fp16_reduced_precision_reduction = False
     if config.kernels == "plain":
         use_plain(device)
     settings, rank, world = config.train, distributed.rank(), distributed.world_size()

@@ -33,7 +33,7 @@ def pointwise_mlp(in_channels, hidden, out_channels):
 class MixStructureBlock(nn.Module):
     """Two residual halves: parallel large dilated convolutions, then parallel attentions.
 
-    The training form (fast/training.py) is this class with other `dense`, `depthwise` and `mlp`.
+    The training form (fast/training.py) is this class with other `dense`, `depthwise`, `gated` and `mlp`.
     """
 
     def __init__(self, dim):
@@ -65,10 +65,8 @@ class MixStructureBlock(nn.Module):
     def attend(self, y):
         """Simple, channel and pixel attention of the normalised map side by side, then the MLP."""
         mean = y.mean((2, 3), keepdim=True)
-        simple = self.value(y) * self.gate(mean).sigmoid()
-        channel = self.channel_attention(mean).sigmoid() * y
-        pixel = self.pixel_attention(y).sigmoid() * y
-        return self.mlp(self.mlp2, torch.cat([simple, channel, pixel], dim=1))
+        gate, channel = self.gate(mean).sigmoid(), self.channel_attention(mean).sigmoid()
+        return self.mlp(self.mlp2, self.gated(self.value(y), y, gate, channel, self.pixel_attention(y).sigmoid()))
 
     def dense(self, y):
         """B x dim x H x W to the same; nothing non-linear lies between the two convolutions."""
@@ -80,6 +78,10 @@ class MixStructureBlock(nn.Module):
 
     def kernels(self):
         return self.depthwise7, self.depthwise5, self.depthwise3
+
+    def gated(self, value, y, gate, channel, pixel):
+        """Two B x dim x H x W, two B x dim x 1 x 1 and B x 1 x H x W to B x 3 dim x H x W."""
+        return torch.cat([value * gate, channel * y, pixel * y], dim=1)
 
     def mlp(self, layers, y):
         """B x 3 dim x H x W to B x dim x H x W."""

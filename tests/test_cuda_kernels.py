@@ -15,11 +15,17 @@ from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 from triton.runtime.jit import JITFunction  # noqa: E402
 
-from models.fast import depthwise_triton, depthwise_weights_triton, padding_triton  # noqa: E402
+from models.fast import (  # noqa: E402
+    depthwise_triton,
+    depthwise_weights_triton,
+    gating_triton,
+    gelu_triton,
+    padding_triton,
+)
 from models.fast.trial import agree  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
-MODULES = (depthwise_triton, depthwise_weights_triton, padding_triton)
+MODULES = (depthwise_triton, depthwise_weights_triton, gating_triton, gelu_triton, padding_triton)
 
 
 def launches(monkeypatch, dtype, channels=24):
@@ -42,6 +48,9 @@ def launches(monkeypatch, dtype, channels=24):
     z = depthwise_triton.forward(y, weights, [torch.empty(channels) for _ in weights])
     depthwise_triton.backward(y, z, weights)
     padding_triton.reflect_pad(y, 1)
+    gates = [torch.empty(1, *shape, dtype=dtype) for shape in ((channels, 1, 1), (channels, 1, 1), (1, 30, 31))]
+    gating_triton.backward(gating_triton.forward(y, y, *gates), y, y, *gates)
+    gelu_triton.backward(y, y)
     return found
 
 
@@ -74,7 +83,7 @@ def spilled(ptx, arch, folder):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_every_kernel_compiles_and_none_spills(monkeypatch, tmp_path, dtype, arch):
     found = launches(monkeypatch, dtype)
-    assert len(found) == 7
+    assert len(found) == 10
     for name, (kernel, arguments) in found.items():
         assert not spilled(compiled(kernel, arguments, arch).asm["ptx"], arch, tmp_path), name
 
@@ -82,25 +91,33 @@ def test_every_kernel_compiles_and_none_spills(monkeypatch, tmp_path, dtype, arc
 AS_OPERATIONS = """
 import sys
 import torch
-from models.fast import depthwise_triton, depthwise_weights_triton, padding_triton
+from models.fast import depthwise_triton, depthwise_weights_triton, gating_triton, padding_triton
 from models.fast.depthwise import depthwise
+from models.fast.gating import gated_forward
+from models.fast.gelu import GeluPointwise
 from models.fast.padding import reflect_pad
 from models.fast.trial import Fused, flat
 from torch.autograd import grad
 
 depthwise_weights_triton.SUMS = 2  # programs without work cost the interpreter as much as others
 depthwise_triton.LANES = padding_triton.LANES = 64  # two programs a row of the padded map
+gating_triton.SUMS, gating_triton.TILE = 2, 256
 plain_call, dtype = Fused.__call__, getattr(torch, sys.argv[1])
 torch.manual_seed(0)
 y = torch.randn(int(sys.argv[2]), 6, 10, 11).to(dtype).requires_grad_()
 weights = [torch.randn(6, 1, k, k, requires_grad=True) for k in (7, 5, 3)]
 biases = [torch.randn(6, requires_grad=True) for _ in weights]
+gates = [torch.rand(len(y), *shape).to(dtype).requires_grad_() for shape in ((6, 1, 1), (6, 1, 1), (1, 10, 11))]
+last = torch.randn(4, 18, 1, 1, requires_grad=True), torch.randn(4, requires_grad=True)
 results = []
 for call in (plain_call, lambda self, x, *rest: self.fused(x, *rest)):
     Fused.__call__ = call
     z, padded = depthwise(y, weights, biases), reflect_pad(y, 2)
-    loss = (z.float() * torch.arange(z.numel()).view_as(z).sin()).sum() + (padded.float() ** 2).sum()
-    results.append([z, padded, *grad(loss, [y, *weights, *biases])])
+    side_by_side = gated_forward(y, y.flip(2), *gates)
+    mixed = GeluPointwise.apply(side_by_side, *last)
+    loss = sum((x.float() * torch.arange(x.numel()).view_as(x).sin()).sum() for x in (z, mixed))
+    loss = loss + (padded.float() ** 2).sum()
+    results.append([z, padded, side_by_side, mixed, *grad(loss, [y, *weights, *biases, *gates, *last])])
 for plain, fused in zip(*results):
     assert fused.dtype == plain.dtype and fused.shape == plain.shape
     error = (fused.float() - plain.float()).abs().max() / plain.float().abs().max()

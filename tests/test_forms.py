@@ -131,8 +131,9 @@ def test_training_form_has_the_plain_state_dict_and_copies():
         assert torch.equal(copy.deepcopy(form)(hazy, PROB[:1]), form(hazy, PROB[:1]))
 
 
-def test_training_form_runs_under_autocast():
-    form = training_form(trained(), recompute=True)
+@pytest.mark.parametrize("recompute", [False, True])
+def test_training_form_runs_under_autocast(recompute):
+    form = training_form(trained(), recompute)
     with torch.autocast("cpu", torch.bfloat16):
         loss = form(image(2, 3, 48, 48), PROB).float().square().mean()
     loss.backward()

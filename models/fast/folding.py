@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .pointwise import pointwise
+
 
 class Conv(nn.Conv2d):
     """A convolution that pads nothing, followed by GELU where `gelu` is set."""
@@ -15,7 +17,7 @@ class Conv(nn.Conv2d):
             activation = "gelu" if self.gelu else "none"
             steps = (0, 0), self.stride, self.dilation, self.groups
             return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *steps, activation, [], "none")
-        y = super().forward(x)
+        y = pointwise(x, self.weight, self.bias) if self.kernel_size == (1, 1) else super().forward(x)
         return F.gelu(y) if self.gelu else y
 
 
@@ -67,3 +69,9 @@ def fold_input(layer, scale, shift):
     """Weight and bias of a 1x1 convolution of scale * x + shift, as of x."""
     weight = layer.weight.double()
     return weight * scale[:, None, None], layer.bias.double() + weight[:, :, 0, 0] @ shift
+
+
+def shifted_input(layer, shift, dtype):
+    """A depthwise convolution's copy, of x + shift, as of x."""
+    bias = layer.bias.double() + shift * layer.weight.double().sum((1, 2, 3))
+    return conv(layer.weight, bias, dtype, layer.stride, layer.dilation, layer.groups)

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from ..mixdehazenet import padded, reflect_extend
 from .depthwise import depthwise, fits
 from .entrance import Entrance
-from .folding import affine, conv, fixed, fold_input, mlp, with_gelu
+from .folding import affine, conv, fixed, fold_input, mlp, shifted_input, with_gelu
+from .gating import gated
 from .rows import Rows, Window
 
 BAND_BYTES = 2**23  # of the widest intermediate of a band, 4 times the stage's channels, on a CPU
@@ -128,8 +129,9 @@ class Block(nn.Module):
         pointwise = fold_input(block.pointwise, scale, shift)
         weight = block.local.weight.double()
         bias = block.local.bias.double() + torch.einsum("omhw,m->o", weight, pointwise[1])
-        self.dense = conv(torch.einsum("omhw,mi->oihw", weight, pointwise[0][:, :, 0, 0]), bias, dtype)
-        self.kernels = nn.ModuleList(fixed(layer, dtype) for layer in block.kernels())
+        self.dense = conv(torch.einsum("omhw,mi->oihw", weight, pointwise[0][:, :, 0, 0]), None, dtype)
+        # A constant passes through reflect padding: the bias of `dense` is added with those of the next convolutions.
+        self.kernels = nn.ModuleList(shifted_input(layer, bias, dtype) for layer in block.kernels())
         self.mlp1 = mlp(block.mlp1, dtype)
 
         scale, shift = affine(block.norm2)
@@ -157,8 +159,7 @@ class Block(nn.Module):
 
         def attend(window, part):
             y = torch.addcmul(self.shift, part, self.scale)
-            simple = self.value3(window.padded()) * gate
-            part += self.mlp2(torch.cat([simple, y * channel, y * self.pixel(part).sigmoid()], dim=1))
+            part += self.mlp2(gated(self.value3(window.padded()), y, gate, channel, self.pixel(part).sigmoid()))
 
         rows.update(x, lambda window: self.value(window.rows), 0, attend, 1)
 

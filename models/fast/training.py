@@ -4,16 +4,22 @@
 
 Maps stay channels_last throughout; the three depthwise convolutions are one operation on a shared padding; the 1x1
 and the 5x5 convolution between which nothing non-linear lies run as one 5x5, whose weights are composed at every step.
+Under autocast all weights are cast at once (casting.py).
 """
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ..mixdehazenet import MixStructureBlock
+from ..mixdehazenet import MixDehazeNet, MixStructureBlock
+from .casting import cast_weights
 from .depthwise import depthwise, fits
+from .gating import gated
+from .gelu import GeluPointwise
 from .padding import reflect_pad
+from .pointwise import pointwise
 
 
 def training_form(network, recompute=False):
@@ -24,14 +30,41 @@ def training_form(network, recompute=False):
     for module in network.modules():
         # Another class on the same object: parameters, their names and their order stay, and with them state dicts
         # and optimiser states. A module put in its place would have to copy all that.
-        if type(module) is MixStructureBlock:
+        if type(module) is MixDehazeNet:
+            module.__class__ = Network
+            module.recompute = recompute
+        elif type(module) is MixStructureBlock:
             module.__class__ = Block
             module.recompute = recompute
         elif type(module) is nn.Conv2d and module.padding_mode == "reflect":
             module.__class__ = ReflectConv2d
+        elif type(module) is nn.Conv2d and module.kernel_size == (1, 1):
+            module.__class__ = PointwiseConv2d
         if isinstance(module, nn.Conv2d) and module.groups == 1:
             module.to(memory_format=torch.channels_last)
     return network
+
+
+class Network(MixDehazeNet):
+    """A MixDehazeNet that casts its weights at once where autocast would cast them one by one."""
+
+    recompute = False
+
+    def forward(self, hazy, prob=None):
+        """As MixDehazeNet."""
+        device = hazy.device.type
+        plain = self.recompute or not torch.is_autocast_enabled(device)  # what is computed again finds its own weights
+        if plain or self.patch_embed.weight.dtype == torch.get_autocast_dtype(device):
+            return super().forward(hazy, prob)
+        return functional_call(self, cast_weights(self, torch.get_autocast_dtype(device)), (hazy, prob))
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """A 1x1 convolution, as a matrix product where that pays."""
+
+    def forward(self, x):
+        """x: B x C x H x W; returns B x C' x H x W."""
+        return pointwise(x, self.weight, self.bias)
 
 
 class ReflectConv2d(nn.Conv2d):
@@ -75,10 +108,16 @@ class Block(MixStructureBlock):
             return super().depthwise(y)
         return depthwise(y, [kernel.weight for kernel in kernels], [kernel.bias for kernel in kernels])
 
+    def gated(self, value, y, *gates):
+        return gated(value, y, *gates)
+
     def mlp(self, layers, y):
         """Of the widest two maps, one is kept for the backward pass: GELU's output is computed again."""
         first, gelu, second = layers
-        return recomputed(lambda hidden: second(gelu(hidden)), first(y))
+        if y.is_cuda:
+            return GeluPointwise.apply(first(y), second.weight, second.bias)
+        weight, bias = second.weight, second.bias  # those of this forward pass: its casts
+        return recomputed(lambda hidden: pointwise(gelu(hidden), weight, bias), first(y))
 
 
 def recomputed(function, y):

@@ -1,10 +1,11 @@
 """Fused operations earn their place: each is tried on the device at hand before its first use there.
 
-A `Fused` operation has a plain form and a form of Triton's kernels. On CUDA the latter runs where it could be compiled
-and launched on a small random map, equals the plain form to rounding, and is no slower. Once anything about Triton
-fails on a device, plain operations run there to the end.
+A `Fused` operation has a plain form and a fused one, mostly of Triton's kernels. On CUDA the latter runs where it
+could be compiled and launched on a small random map, equals the plain form to rounding, and is no slower. Once anything
+about Triton fails on a device, plain operations run there to the end.
 """
 
+import copy
 import logging
 from importlib import import_module
 
@@ -18,7 +19,7 @@ tried = {}  # device -> {description of an operation: its time over that of plai
 
 
 class Fused:
-    """plain(x, *rest), or the function `name` of a Triton module of this room, which takes the same arguments.
+    """plain(x, *rest), or the function `name` of a module of this room, which takes the same arguments.
 
     x: a map, B x C x H x W. rest: maps, numbers and lists of weights. Both return a map, or a tuple of such and lists.
     example(random, channels): arguments for a trial; random(*shape) is a tensor, and random(*shape, weight=True) one of
@@ -30,7 +31,7 @@ class Fused:
         self.verdicts = {}
 
     def __call__(self, x, *rest):
-        if not x.is_cuda:
+        if not x.is_cuda or torch.compiler.is_compiling():
             return self.plain(x, *rest)
         weights = [tensor for item in rest if isinstance(item, list) for tensor in item]
         key = x.device, x.dtype, weights[0].dtype if weights else x.dtype, x.shape[1]
@@ -58,11 +59,11 @@ class Fused:
                     return x.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else x
 
                 arguments = self.example(random, channels)
-                ways = [lambda: self.plain(*arguments), lambda: self.fused(*arguments)]
-                plain, fused = (flat(way()) for way in ways)
+                # Some change an argument in place.
+                plain, fused = (flat(way(*copy.deepcopy(arguments))) for way in (self.plain, self.fused))
                 if not all(agree(a, b, TOLERANCE[dtype]) for a, b in zip(plain, fused, strict=True)):
                     raise ValueError(f"{self.name} of {channels} channels differs from plain operations")
-                plain_ms, fused_ms = times(ways)
+                plain_ms, fused_ms = times([lambda: self.plain(*arguments), lambda: self.fused(*arguments)])
         except Exception as problem:  # whatever it is: nothing about Triton may end a run
             refused[device] = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
             logger.warning("note: %s: plain operations, as Triton's kernels do not work (%s)", device, refused[device])
