@@ -87,7 +87,7 @@ def test(config, device, overrides=()):
     for key in ("size", "fusion", "merge"):
         if f"model.{key}={model[key]}" not in overrides and any(text.startswith(f"model.{key}=") for text in overrides):
             raise ValueError(f"{path} is of model.{key}={model[key]}, which a test cannot change: leave it out")
-    network = inference_form(network.to(device), DTYPES[config.test.precision])
+    network = inference_form(network.to(device), DTYPES[config.test.precision], config.test.graphs)
     network = SelfEnsemble(network) if config.test.self_ensemble else network
     samples = EvaluationSamples(pairs, prob, config.test.crop)
     order = same_size_batches(samples.sizes, config.test.batch, distributed.rank(), distributed.world_size())

@@ -74,6 +74,16 @@ def test_bands_of_rows_equal_the_frame():
         assert (form(hazy, prob, memory) - whole).abs().max() < 1e-4
 
 
+def test_graphs_give_the_outputs_of_the_form_for_each_size_and_image():
+    network = trained().to(GPU).requires_grad_(False)
+    form, graphed = inference_form(network), inference_form(network, graphs=True)
+    for mode in (torch.no_grad, torch.inference_mode):
+        for height, width in ((64, 48), (50, 70), (64, 48)):
+            with mode():
+                hazy, prob = torch.rand(1, 3, height, width, device=GPU) * 2 - 1, PROB[:1].to(GPU)
+                assert torch.equal(graphed(hazy, prob), form(hazy, prob))
+
+
 def test_a_map_beyond_32_bits_is_convolved_like_its_last_rows():
     if torch.cuda.get_device_properties(GPU).total_memory < 30e9:
         pytest.skip("needs 30 GB")

@@ -66,8 +66,9 @@ def test_without_a_compiler_training_goes_on_on_plain_operations_and_says_so_onc
 
 def test_testing_and_predicting_run_on_the_trained_network(trained):
     folder = trained[0]
-    code, output = run(folder, "test.py", "tiny.yaml", "device=cuda", "test.precision=bf16")
-    assert code == 0 and "results: results/tiny-test" in output, output
+    code, output = run(folder, "test.py", "tiny.yaml", "device=cuda", "test.precision=bf16", "test.graphs=true")
+    assert code == 0 and "results: results/tiny-test" in output and "graph replays" in output, output
+    assert "capture violations 0" in output
     metrics = json.loads((folder / "results/tiny-test/metrics.json").read_text())
     assert metrics["environment"]["kernels"]["path"] == "triton"
     arguments = ("--checkpoint", "checkpoints/tiny/best.pt", "--input", "set/test/hazy", "--output", "out")

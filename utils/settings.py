@@ -101,6 +101,7 @@ class Loss:
 class Test:
     batch: int = 4  # images of equal size a forward pass
     precision: Precision = "fp32"
+    graphs: bool = False  # on CUDA: record a graph for each size of image, launched at once; not yet measured
     self_ensemble: bool = False  # mean over the 8 flips and turns of the image
     crop: int | None = None  # pixels, centre crop of the images that are scored; None: whole images, as reported
     input: Literal["hazy", "clear"] = "hazy"  # clear: what the network does to images without haze

@@ -19,6 +19,7 @@ from .depthwise import depthwise, fits
 from .entrance import Entrance
 from .folding import affine, conv, fixed, fold_input, mlp, shifted_input, with_gelu
 from .gating import gated
+from .graphs import Graphed
 from .rows import Rows, Window
 
 BAND_BYTES = 2**23  # of the widest intermediate of a band, 4 times the stage's channels, on a CPU
@@ -31,14 +32,16 @@ BAND = {"cpu": 28, "cuda": 20}  # numbers a pixel of a band
 HALO = {"cpu": 280, "cuda": 100}  # numbers a column: the rows around a band, and what the allocator keeps
 
 
-def inference_form(network, dtype=torch.float32):
+def inference_form(network, dtype=torch.float32, graphs=False):
     """A module for inference with the outputs of a trained network, which is left as it is.
 
     dtype: of weights and maps; image, fusion, gates and reconstruction stay in float32 (float64 if that is asked for),
-    and autocast has no effect.
+    and autocast has no effect. graphs: on CUDA, record a graph for each size of image (graphs.py).
     """
+    device = next(network.parameters()).device
     with torch.no_grad():
-        return InferenceForm(network, dtype).to(next(network.parameters()).device).eval().requires_grad_(False)
+        form = InferenceForm(network, dtype).to(device).eval().requires_grad_(False)
+    return Graphed(form) if graphs and device.type == "cuda" else form
 
 
 class InferenceForm(nn.Module):
