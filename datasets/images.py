@@ -1,5 +1,6 @@
 """Image files: the one place where channel order and value range change."""
 
+import io
 import logging
 import os
 import struct
@@ -15,6 +16,13 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+HEADER_ERRORS = (OSError, UnidentifiedImageError, ValueError, SyntaxError, TypeError, struct.error)  # of Pillow
+REDUCED = {  # how OpenCV decodes an image to be shrunk at least so much
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    0: cv2.IMREAD_COLOR,
+}
 
 cv2.setNumThreads(0)  # images are decoded in parallel by processes
 
@@ -91,6 +99,38 @@ def read_image(path):
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
+def read_small(path, side, content=None):
+    """An image as 8-bit H x W x 3 RGB, shrunk to at most `side` pixels a side. content: the file's bytes, where known.
+
+    A JPEG is decoded at a half, a quarter or an eighth where that is enough. Raises ValueError naming the file when it
+    cannot be decoded.
+    """
+    content = Path(path).read_bytes() if content is None else content
+    try:
+        with Image.open(io.BytesIO(content)) as header:
+            shrink = max(header.size) / side
+        kind = next(flag for least, flag in REDUCED.items() if shrink >= least)
+        with SILENCE:
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), kind)
+    except (cv2.error, *HEADER_ERRORS):
+        image = None
+    if image is None:
+        raise ValueError(f"{path} cannot be decoded")
+    shrink = max(image.shape[:2]) / side
+    if shrink > 1:
+        size = [max(round(length / shrink), 1) for length in image.shape[1::-1]]
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def file_format(content):
+    """Format and bits a channel of an image file's bytes, such as ("PNG", 16)."""
+    with Image.open(io.BytesIO(content)) as image:
+        if image.format == "PNG":
+            return "PNG", content[24]  # Pillow's mode does not tell 16-bit RGB
+        return image.format, max(image.tag_v2.get(258, (8,))) if image.format == "TIFF" else 8
+
+
 def write_image(path, image):
     """Write H x W x 3 RGB, uint8 or uint16; the file is written aside and moved into place."""
     done, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
@@ -123,7 +163,7 @@ def image_size(path, max_pixels):
         with Image.open(path) as image:
             width, height = image.size
             turned = width != height and orientation(path, image) >= 5  # the sides are exchanged
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, TypeError, struct.error) as error:
+    except HEADER_ERRORS as error:
         reason = "is empty" if path.is_file() and path.stat().st_size == 0 else f"is no readable image ({error})"
         raise ValueError(f"{path} {reason}") from None
     if width * height > max_pixels:

@@ -8,17 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from .domains import Domains, open_domains, prob_of
+from .known import training_pairs
 from .pairs import Pairs, hold_out
-
-PUBLISHED = {  # training pairs of a set, by its folder's name
-    "RESIDE-6K": 6000,
-    "RESIDE-IN": 13_990,
-    "RESIDE-OUT": 313_950,
-    "RS-HAZE": 51_300,
-    "Haze4K": 3000,
-    "Dense-Haze": 50,
-    "NH-Haze": 50,
-}
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,7 @@ def open_parts(data, seed):
 
 def count_training_pairs(data, seed):
     """How many pairs there are to train on; of a set that is not there yet, how many were published."""
-    num = PUBLISHED.get(Path(data.folder).name, 0) if data.root else data.scenes
+    num = training_pairs(Path(data.folder).name) if data.root else data.scenes
     if Path(data.folder).exists() or not num:
         return len(open_parts(data, seed)[0])
     return num if isinstance(data.val, str) else num - math.ceil(data.val * num)

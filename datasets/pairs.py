@@ -168,24 +168,29 @@ def list_images(folder, side):
 
 
 def match(folder, hazy, clear):
-    """The index in `clear` of each hazy image's partner: that of its name, or of its stem where the endings differ and
-    the stem is there once on each side. Raises ValueError naming an image without one."""
+    """The index in `clear` of each hazy image's partner. Raises ValueError naming an image without one."""
+    partners = find_partners(hazy, clear)
+    alone, alone_clear = hazy.take(partners < 0), clear.take(np.setdiff1d(np.arange(len(clear)), partners))
+    for listing, side, other in ((alone, "hazy", "GT"), (alone_clear, "GT", "hazy")):
+        if len(listing):
+            raise ValueError(
+                f"{folder / side}: {count(listing)} without a partner in {other}, first {listing.name(0)}: {LAYOUT}"
+            )
+    return partners
+
+
+def find_partners(hazy, clear):
+    """The index in `clear` of each hazy image's partner, N; -1 for one without.
+
+    The partner has the image's name, or its stem where the endings differ and the stem is there once on each side.
+    """
     if np.array_equal(hazy.names, clear.names):
         return np.arange(len(hazy))
     hazy_names, clear_names = ([os.path.splitext(name) for name in listing.all_names()] for listing in (hazy, clear))
     by_name = {name: i for i, name in enumerate(clear_names)}
     stems_hazy, stems_clear = (Counter(stem for stem, _ in names) for names in (hazy_names, clear_names))
     by_stem = {stem: i for i, (stem, _) in enumerate(clear_names) if stems_hazy[stem] == stems_clear[stem] == 1}
-    partners = [by_name.get(name, by_stem.get(name[0])) for name in hazy_names]
-    alone = ["".join(name) for name, partner in zip(hazy_names, partners, strict=True) if partner is None]
-    used = set(partners)
-    alone_clear = ["".join(name) for i, name in enumerate(clear_names) if i not in used]
-    for names, side, other in ((alone, "hazy", "GT"), (alone_clear, "GT", "hazy")):
-        if names:
-            raise ValueError(
-                f"{folder / side}: {count(names)} without a partner in {other}, first {names[0]}: {LAYOUT}"
-            )
-    return np.array(partners)
+    return np.array([by_name.get(name, by_stem.get(name[0], -1)) for name in hazy_names])
 
 
 def refuse_unequal(pairs, sizes_clear):
@@ -207,13 +212,12 @@ def count(names):
 def hold_out(names, share, seed):
     """Split pairs into those to train on and those held out for validation, as two sorted lists of indices.
 
-    Images of one scene (RESIDE names begin with SCENE_) stay together. About `share` of the images, at least one and at
-    most all but one scene's, are held out, chosen by the seed.
+    Images of one scene stay together. About `share` of the images, at least one and at most all but one scene's, are
+    held out, chosen by the seed.
     """
     scenes = {}
     for index, name in enumerate(names):
-        scene = re.match(r"\d+(?=_)", name)
-        scenes.setdefault(scene.group() if scene else name, []).append(index)
+        scenes.setdefault(scene(name), []).append(index)
     if len(scenes) < 2:
         raise ValueError(f"{len(names)} pairs of one scene cannot be split: give data.val a split folder of its own")
     held = []
@@ -222,3 +226,9 @@ def hold_out(names, share, seed):
         if len(held) >= share * len(names):
             break
     return sorted(set(range(len(names))) - set(held)), sorted(held)
+
+
+def scene(name):
+    """What an image's name says of its scene: RESIDE's names begin with SCENE_; another name is its own scene."""
+    number = re.match(r"\d+(?=_)", name)
+    return number.group() if number else name

@@ -2,8 +2,15 @@
 
 import shutil
 
+import cv2
+import numpy as np
+
+from datasets.checks import check
 from datasets.fingerprint import fingerprint
+from datasets.images import read_image, write_image
 from datasets.pairs import Pairs
+from datasets.synthetic import demo_pair
+from tests.battery import accepted, refused
 from tests.made import make_pairs
 
 
@@ -23,3 +30,62 @@ def test_a_fingerprint_is_of_names_and_contents_not_of_places_and_links(tmp_path
     for side in ("hazy", "GT"):
         (tmp_path / "set" / "test" / side / "b.png").rename(tmp_path / "set" / "test" / side / "c.png")
     assert fingerprint(Pairs(tmp_path / "set", "test")) != known
+
+
+SPOILS = {  # kind of defect: what is done to the hazy and the clear image
+    "swapped": lambda hazy, clear: (clear, hazy),
+    "identical": lambda hazy, clear: (clear, clear),
+    "shifted": lambda hazy, clear: (np.roll(hazy, (3, -2), (0, 1)), clear),
+    "border": lambda hazy, clear: (hazy, cv2.copyMakeBorder(clear[4:-4, 4:-4], *[4] * 4, 0, value=[255] * 3)),
+    "unrelated": lambda hazy, clear: (hazy, clear[::-1]),
+    "unequal": lambda hazy, clear: (hazy[:-1], clear),
+}
+
+
+def make_set(root):
+    """Two splits without defects: rendered scenes."""
+    for split, num in (("train", 8), ("test", 2)):
+        for number in range(num):
+            _, _, hazy, clear = demo_pair("test", number + 8 * (split == "test"))
+            write_image(root / split / "hazy" / f"{number}.png", hazy)
+            write_image(root / split / "GT" / f"{number}.png", clear)
+
+
+def test_defects_are_found_and_none_invented(tmp_path):
+    make_set(tmp_path)
+    assert check(tmp_path, ["train", "test"])[2] == []
+    expected = {f"train/{number}.png": {kind} for number, kind in enumerate(SPOILS)}
+    for number, spoil in enumerate(SPOILS.values()):
+        files = [tmp_path / "train" / side / f"{number}.png" for side in ("hazy", "GT")]
+        for file, image in zip(files, spoil(*map(read_image, files)), strict=True):
+            write_image(file, image)
+    (tmp_path / "train" / "hazy" / "6.png").write_bytes(b"no image")
+    write_image(tmp_path / "train" / "hazy" / "alone.png", read_image(tmp_path / "train" / "hazy" / "7.png"))
+    small = cv2.resize(read_image(tmp_path / "train" / "GT" / "7.png"), None, fx=0.9, fy=0.9)
+    for side, image in (("hazy", small // 2 + 100), ("GT", small)):
+        data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+        (tmp_path / "test" / side / "again.jpg").write_bytes(data.tobytes())
+    expected |= {"train/6.png": {"unreadable"}, "train/hazy/alone.png": {"alone"}, "test/again.jpg": {"leaked"}}
+    found = {}
+    for defect in check(tmp_path, ["train", "test"])[2]:
+        found.setdefault(defect.name, set()).add(defect.kind)
+    assert found == expected
+
+
+def test_a_clear_image_may_occur_again_for_a_name_of_the_same_scene_alone(tmp_path):
+    make_pairs(tmp_path / "train", ["1_1.png", "2_1.png"], (64, 96))
+    for name in ("1_2.png", "3_1.png"):
+        for side in ("hazy", "GT"):
+            shutil.copy(tmp_path / "train" / side / "1_1.png", tmp_path / "train" / side / name)
+    assert [(one.kind, one.name) for one in check(tmp_path, ["train"])[2]] == [("repeated", "train/3_1.png")]
+
+
+def test_the_exit_code_tells_a_sound_set_from_one_with_defects_and_from_a_mistake(tmp_path, scripts):
+    make_pairs(tmp_path / "set" / "train", ["1.png", "2.png"], (64, 96))
+    done = accepted(scripts, tmp_path, "check_data.py", "set")
+    assert fingerprint(Pairs(tmp_path / "set", "train")) in done.stdout and "nothing is wrong" in done.stdout
+    shutil.copy(tmp_path / "set" / "train" / "GT" / "1.png", tmp_path / "set" / "train" / "hazy" / "1.png")
+    done = scripts(tmp_path, "check_data.py", "set")
+    assert done.code == 1 and "train/1.png" in done.stdout and "Traceback" not in done.stderr
+    assert "train/1.png" in (tmp_path / "data_report.html").read_text()
+    refused(scripts, tmp_path, "check_data.py", "sets", says="neither a settings file")

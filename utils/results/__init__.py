@@ -1,10 +1,11 @@
-"""What test.py, compare.py and publish.py write: tables, the report page, comparisons with intervals, the model card.
+"""What test.py, compare.py, check_data.py and publish.py write: tables, report pages, comparisons, the model card.
 
 May import the rest of utils. Start reading at tables.py.
 """
 
 from .card import model_card
 from .comparison import as_text, changed_settings, comparison_table, equal, most_different, open_groups
+from .data_report import write_data_report
 from .report import pick_examples, write_report
 from .tables import environment, image_names, read_metrics, results_folder, score_table, summarise, write_results
 
@@ -23,6 +24,7 @@ __all__ = [
     "results_folder",
     "score_table",
     "summarise",
+    "write_data_report",
     "write_report",
     "write_results",
 ]
