@@ -172,6 +172,8 @@ def open_text(config, pairs, saved):
     prob = prob_of(domains, pairs.names, kind)
     if config.test.domain == "wrong":
         prob = np.roll(prob, 1, axis=1)
+    elif config.test.domain == "uniform":
+        prob = np.full_like(prob, 1 / prob.shape[1])
     return labels, prob, torch.from_numpy(domains.text)
 
 
@@ -217,6 +219,8 @@ def notes(settings, saved):
         found.append("the checkpoint was chosen on centre crops of the test set, the published way")
     if text and settings.domain == "wrong":
         found.append("tested with the wrong domains: each class's probability was given to the next class")
+    if text and settings.domain == "uniform":
+        found.append("tested without domains: every image was given all classes equally")
     if text and trained and settings.window:
         found.append(f"tested with test.window={settings.window}; the training asked for {trained['model.window']}")
     if settings.input == "clear":

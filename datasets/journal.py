@@ -12,9 +12,9 @@ class Journal:
     Drops a line that a kill cut off, and everything where the settings differ. Writes nothing before the first `add`.
     """
 
-    def __init__(self, folder, made):
+    def __init__(self, folder, made, name="domains.jsonl"):
         """made: the settings that decide the probabilities, of `domains.made_with`."""
-        self.path = Path(folder) / "domains.jsonl"
+        self.path = Path(folder) / name
         self.head = json.dumps(made, ensure_ascii=False).encode() + b"\n"
         self.rows, self.end = {}, 0
         self._read(len(made["classes"]))

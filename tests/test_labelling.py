@@ -16,7 +16,7 @@ import torch
 from clip_text import main
 from datasets.domains import load_domains
 from datasets.journal import Journal
-from tests.tiny_clip import PROMPTS, direct, make_encoder, make_images
+from tests.tiny_clip import CLASSES, PROMPTS, direct, make_encoder, make_images
 
 ROOT = Path(__file__).parent.parent
 NAMES = tuple(f"{i:03}.png" for i in range(10))
@@ -134,6 +134,23 @@ def test_known_labels_are_taken_over_and_only_text_is_encoded(data, vit, capsys)
         domains = load_domains(data / "train")
         assert domains.prob.tolist() == [[i % 2, 1 - i % 2] for i in range(10)]
         assert np.abs(domains.text - direct(*vit, [data / "train" / "hazy" / NAMES[0]])[0]).max() < 1e-5
+
+
+def test_clips_accuracy_is_that_on_the_images_of_known_domain_hazy_and_clear(data, vit, capsys):
+    known = ["indoor", "outdoor"] * 4
+    table = "".join(f"{name},{domain}\n" for name, domain in zip(NAMES, known, strict=False))
+    (data / "test" / "domains.csv").write_text("name,domain\n" + table)
+    main([*settings(data, vit), "--clear"])
+    output = capsys.readouterr().out
+    assert f"{data / 'train'}: nothing to check" in output
+    for side, folder in (("hazy", "hazy"), ("clear", "GT")):
+        prob = direct(*vit, [data / "test" / folder / name for name in NAMES[:8]])[1]
+        said = [("indoor", "outdoor")[i] for i in prob.argmax(1)]
+        right = sum(map(str.__eq__, known, said))
+        assert f"test, {side} images: CLIP's accuracy {right / 8:.3f} ({right} of 8 of known domain)" in output
+        counts = [sum(pair == ("outdoor", name) for pair in zip(known, said, strict=True)) for name in CLASSES]
+        assert f"  outdoor   {counts[0]:>10}{counts[1]:>10}\n" in output[output.index(f"test, {side} images") :]
+    assert load_domains(data / "test").labels()[:8] == known
 
 
 def test_broken_images_are_named_and_the_others_are_kept(data, vit, capsys):

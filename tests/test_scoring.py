@@ -103,10 +103,11 @@ def test_batches_of_one_give_the_same_scores_and_a_rerun_the_same_rows(work, sco
             assert float(one[metric]) == pytest.approx(float(single[metric]), abs=1e-4)
 
 
-def test_wrong_domains_change_the_scores_and_are_noted(work, scored):
-    assert score(work, "test.domain=wrong", "run=wrong").returncode == 0
-    rows, metrics = read(work / "results/wrong-test")
-    assert any("wrong domains" in note for note in metrics["notes"])
+@pytest.mark.parametrize(("domain", "note"), [("wrong", "with the wrong domains"), ("uniform", "without domains")])
+def test_other_domains_change_the_scores_and_are_noted(work, scored, domain, note):
+    assert score(work, f"test.domain={domain}", f"run={domain}").returncode == 0
+    rows, metrics = read(work / f"results/{domain}-test")
+    assert any(f"tested {note}" in text for text in metrics["notes"])
     for right, wrong in zip(read(scored)[0], rows, strict=True):
         assert right["psnr"] != wrong["psnr"]
         assert [right[key] for key in ("domain", "input_psnr")] == [wrong[key] for key in ("domain", "input_psnr")]

@@ -106,7 +106,8 @@ class Test:
     crop: int | None = None  # pixels, centre crop of the images that are scored; None: whole images, as reported
     input: Literal["hazy", "clear"] = "hazy"  # clear: what the network does to images without haze
     window: int | Literal["crop", "frame"] | None = None  # replaces the model.window of the training; None: keeps it
-    domain: Literal["right", "wrong"] = "right"  # wrong (ablation): each class's probability goes to the next class
+    # ablations: wrong gives each class's probability to the next class, uniform gives every class the same
+    domain: Literal["right", "wrong", "uniform"] = "right"
     images: bool = False  # write the dehazed images to results/<run>-<split>/images
 
 
