@@ -114,7 +114,7 @@ def train(config, device, dry_run):
         }
 
     # Batches: each process reads its share. The order is a function of seed and position alone.
-    stepped = shared(network, device, settings.sync_batchnorm)
+    stepped = shared(network, device, settings.sync_batchnorm, settings.compile)
     batches, val_batches = open_batches(config, data, val_data, state.step, device)
     if rank == 0:
         print(

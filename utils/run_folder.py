@@ -17,7 +17,7 @@ from .settings import differences
 # Settings that may change between start and resume: they do not reach the weights.
 FREE = (
     *("device", "kernels", "checkpoint", "data.root", "data.workers", "data.max_pixels", "data.test", "text.batch"),
-    *("text.accept", "train.eval_every", "train.save_every", "train.log_every", "train.recompute"),
+    *("text.accept", "train.eval_every", "train.save_every", "train.log_every", "train.recompute", "train.compile"),
 )
 FREE_SECTIONS = ("test.",)
 

@@ -83,6 +83,7 @@ class Train:
     clip: float | None = None  # largest gradient norm; None: no clipping
     accumulate: int = 1  # a batch is run in this many parts, for batches that do not fit
     recompute: bool = False  # wide intermediates are computed again in the backward pass instead of kept
+    compile: bool = False  # torch.compile for the training step, a minute or more at the start; not yet measured
     sync_batchnorm: bool = False  # BatchNorm statistics over all processes
     eval_every: int = 3750  # steps between validations
     save_every: int = 375  # steps between checkpoints, the most that a killed run loses
