@@ -91,8 +91,12 @@ def facts(values):
 def example(label, index, pictures):
     """What the page shows of one of the chosen images. index: of its row."""
     height, width = pictures[0].shape[:2]
-    urls = [f"data:image/jpeg;base64,{base64.b64encode(as_jpeg(picture)).decode()}" for picture in pictures]
+    urls = [data_url(picture) for picture in pictures]
     return {"label": label, "index": index, "width": width, "height": height, "pictures": urls}
+
+
+def data_url(picture):
+    return f"data:image/jpeg;base64,{base64.b64encode(as_jpeg(picture)).decode()}"
 
 
 def as_jpeg(picture):
