@@ -7,8 +7,8 @@ FOLDER then holds
 
     model.safetensors, model.pt      the weights with what test.py, predict.py and model.init need, twice
     README.md                        the model card: scores, data, training, versions, how to reproduce them
-    config.yaml                      the settings of the test
     metrics.json, results.csv, report.html, examples/      what test.py wrote; of further results in a folder each
+    config.yaml                      the settings of the test, beside each of them
     SHA256SUMS                       for sha256sum -c
 
 Settings hold the paths that they were given (data.root, text.weights): look at them before you upload the folder.
@@ -38,6 +38,8 @@ def main(argv=None):
     if args.to.exists():
         raise ValueError(f"{args.to} exists: move it away, or name another folder")
     results = {folder.resolve().name: read_metrics(folder) for folder in args.results}
+    if len(results) < len(args.results):
+        raise ValueError("two of the results folders have the same name: give each once, or rename one")
     saved = open_checkpoint(results)
     aside = args.to.with_name(f".{args.to.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
@@ -75,12 +77,12 @@ def write(folder, args, results, saved):
     folder.mkdir(parents=True)
     write_bytes(folder / "model.safetensors", checkpoint.to_safetensors(saved))
     checkpoint.save(folder / "model.pt", checkpoint.essentials(saved))
-    write_text(folder / "config.yaml", settings_of(first))
-    for source in args.results:
-        target = folder if source is args.results[0] else folder / source.resolve().name
+    for source, (name, metrics) in zip(args.results, results.items(), strict=True):
+        target = folder if metrics is first else folder / name
         target.mkdir(exist_ok=True)
-        for name in COPIED:
-            shutil.copyfile(source / name, target / name)
+        write_text(target / "config.yaml", settings_of(metrics))
+        for file in COPIED:
+            shutil.copyfile(source / file, target / file)
         shutil.copytree(source / "examples", target / "examples")
     write_text(folder / "README.md", model_card(args.to.name, args.license, facts, results, labels))
     files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -21,15 +21,15 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory, scripts):
-    """A folder with scored networks: results/mine-test and the same of further pairs, results/mine-more."""
+    """A folder with scored networks: results/mine-test, and results/clear-more of clear images."""
     work = tmp_path_factory.mktemp("publish")
     for seed, split in enumerate(("test", "more")):
         make_pairs(work / "set" / split, [f"{i}.png" for i in range(3)], (48, 60), seed)
     save_network(work / "best.pt", settings=to_plain(Config()), window=64)
     (work / "mine.yaml").write_text(SETTINGS)
-    for split in ("test", "more"):
-        assert scripts(work, "test.py", "mine.yaml", f"data.test={split}").code == 0
-    done = scripts(work, "publish.py", "results/mine-test", "results/mine-more", "--to", "out/mine")
+    for more in ((), ("data.test=more", "test.input=clear", "run=clear")):
+        assert scripts(work, "test.py", "mine.yaml", *more).code == 0
+    done = scripts(work, "publish.py", "results/mine-test", "results/clear-more", "--to", "out/mine")
     assert done.code == 0, done.stderr
     return work
 
@@ -39,12 +39,15 @@ def test_the_scores_of_the_card_are_reproduced_from_the_folder_alone(work, scrip
     shutil.copytree(work / "set", tmp_path / "elsewhere")
     card = ModelCard.load(tmp_path / "mine/README.md").data
     scores = {(result.dataset_split, result.metric_type): result.metric_value for result in card.eval_results}
-    for file, split in (("model.safetensors", "test"), ("model.pt", "more")):
-        given = [f"checkpoint=mine/{file}", "data.root=elsewhere", f"data.test={split}"]
-        assert scripts(tmp_path, "test.py", "mine/config.yaml", *given).code == 0
-        metrics = json.loads((tmp_path / f"results/mine-{split}/metrics.json").read_text())
+    for file, settings, folder in (
+        ("model.safetensors", "config.yaml", "mine-test"),
+        ("model.pt", "clear-more/config.yaml", "clear-more"),
+    ):
+        given = [f"mine/{settings}", f"checkpoint=mine/{file}", "data.root=elsewhere"]
+        assert scripts(tmp_path, "test.py", *given).code == 0
+        metrics = json.loads((tmp_path / f"results/{folder}/metrics.json").read_text())
         for metric in ("psnr", "ssim"):
-            assert metrics[metric] == pytest.approx(scores[split, metric], abs=1e-4)
+            assert metrics[metric] == pytest.approx(scores[metrics["data"]["split"], metric], abs=1e-4)
 
 
 def test_the_folder_holds_what_its_sums_name_and_the_card_shows_what_is_there(work):
@@ -56,7 +59,7 @@ def test_the_folder_holds_what_its_sums_name_and_the_card_shows_what_is_there(wo
     }
     assert all(checkpoint.sha256(folder / name) == digest for name, digest in sums.items())
     needed = {"model.safetensors", "model.pt", "config.yaml", "README.md", "metrics.json", "results.csv", "report.html"}
-    assert needed | {"examples/worst-dehazed.jpg", "mine-more/metrics.json"} <= set(sums)
+    assert needed | {"examples/worst-dehazed.jpg", "clear-more/config.yaml"} <= set(sums)
     text = (folder / "README.md").read_text()
     front = yaml.safe_load(text.split("---")[1])
     assert front["license"] == "mit" and {"tags", "library_name", "datasets", "metrics", "model-index"} <= set(front)

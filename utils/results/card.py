@@ -33,11 +33,12 @@ def model_card(name, licence, facts, results, examples):
         "\n".join(f"- {what}: {value}" for what, value in {**facts, **origin(first)}.items()),
     ]
     for folder, metrics in results.items():
-        data = metrics["data"]
+        data, place = metrics["data"], "" if metrics is first else f"{folder}/"
         lines = [
             f"## Scores on {data['name']}/{data['split']} ({folder})",
             f"```\n{score_table(metrics)}\n```",
-            f"Protocol: {metrics['protocol']}. Fingerprint of the images: `{data['fingerprint']}`.",
+            f"Protocol: {metrics['protocol']}. Fingerprint of the images: `{data['fingerprint']}`. "
+            f"Settings: [{place}config.yaml]({place}config.yaml).",
         ]
         notes = "\n".join(f"- {note}" for note in metrics["notes"])
         text += [*lines, notes] if notes else lines
@@ -91,7 +92,8 @@ def use(metrics):
     return f"""\
 ## Use
 
-In a clone of MixCLDehaze, with this folder as FOLDER and the data set as DATA. `test.py` reproduces the scores:
+In a clone of MixCLDehaze, with this folder as FOLDER and the data set as DATA. `test.py` reproduces the scores (further
+ones with their own config.yaml):
 
 ```
 {labels}python test.py FOLDER/config.yaml checkpoint=FOLDER/model.safetensors data.root=DATA

@@ -45,7 +45,10 @@ def read_metrics(folder):
     """The content of metrics.json. Raises ValueError naming a folder that test.py has not written."""
     try:
         metrics = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
-        _ = metrics["psnr"], metrics["data"]["fingerprint"], metrics["selection"]  # of this version
+        for part in (metrics, *metrics["domains"].values()):
+            for scores in (part, part["input"]):
+                scores["psnr"] = math.inf if scores["psnr"] is None else scores["psnr"]  # `finite` made it so
+        _ = metrics["data"]["fingerprint"], metrics["selection"]  # older results have none
         return metrics
     except FileNotFoundError as error:
         raise ValueError(f"{folder} is no results folder of test.py: {error.filename} does not exist") from None
