@@ -53,7 +53,8 @@ class Network(MixDehazeNet):
     def forward(self, hazy, prob=None):
         """As MixDehazeNet."""
         device = hazy.device.type
-        plain = self.recompute or not torch.is_autocast_enabled(device)  # what is computed again finds its own weights
+        # What is computed again finds its own weights, and a compiler merges the casts itself.
+        plain = self.recompute or torch.compiler.is_compiling() or not torch.is_autocast_enabled(device)
         if plain or self.patch_embed.weight.dtype == torch.get_autocast_dtype(device):
             return super().forward(hazy, prob)
         return functional_call(self, cast_weights(self, torch.get_autocast_dtype(device)), (hazy, prob))
