@@ -14,7 +14,6 @@ the command is given again. What is tested is the last step's averaged weights: 
 The runs are checkpoints/ablation-CONFIG-SEED. Right domains are those of the set's domains.csv.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -25,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from utils.config import load_config  # noqa: E402
+from utils.entry import Parser, run  # noqa: E402
 
 CONTROLS = ("shuffled", "uniform")
 LEGEND = """\
@@ -35,7 +35,7 @@ uniform all classes equally, predicted CLIP's labels."""
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("settings", metavar="key=value", nargs="*", help="settings of all runs, such as data.root=...")
     parser.add_argument("--configs", default="none,parametric,calip,uniform,shuffled", help="the baseline first")
     parser.add_argument("--seeds", default="1,2,3")
@@ -52,8 +52,8 @@ def main():
                 groups.setdefault(name, []).append(folder)
         if by_clip and "calip" in configs:
             settings = [*args.settings, f"data.root={by_clip}"]
-            run = train("predicted", "calip", seed, settings)
-            groups.setdefault("predicted", []).append(test(run, "calip", seed, settings, "right", args.crop))
+            trained = train("predicted", "calip", seed, settings)
+            groups.setdefault("predicted", []).append(test(trained, "calip", seed, settings, "right", args.crop))
 
     environment = json.loads(Path(groups[configs[0]][0], "metrics.json").read_text())["environment"]
     print(f"Command: `python benchmarks/ablation.py {' '.join(sys.argv[1:])}`; seeds {', '.join(seeds)}.")
@@ -92,32 +92,32 @@ def predicted_data(config, settings):
 def train_and_test(config, seed, settings, crop, by_clip):
     """Train one network and test it under every condition; yields (name of its group, results folder)."""
     own = load_config(file_of(config), settings)
-    run = train(config, config, seed, settings)
+    trained = train(config, config, seed, settings)
     usual = "uniform" if own.text.unknown == 1 else "right"
-    yield config, test(run, config, seed, settings, usual, crop)
+    yield config, test(trained, config, seed, settings, usual, crop)
     if own.model.fusion == "none" or config in CONTROLS:
         return
     for domain in ("wrong", "uniform"):
-        yield f"{config}, {domain} in the test", test(run, config, seed, settings, domain, crop)
+        yield f"{config}, {domain} in the test", test(trained, config, seed, settings, domain, crop)
     if by_clip:
         relabelled = [*settings, f"data.root={by_clip}"]
-        yield f"{config}, predicted in the test", test(run, config, seed, relabelled, "right", crop, "predicted")
+        yield f"{config}, predicted in the test", test(trained, config, seed, relabelled, "right", crop, "predicted")
 
 
 def train(name, config, seed, settings):
     """Train, or go on; returns the run's name. The held-out pairs are seen at the end alone, and choose nothing."""
-    run = f"ablation-{name}-{seed}"
+    trained = f"ablation-{name}-{seed}"
     small = ("train.eval_every=1000000", "data.val_crop=256")
-    script("train.py", file_of(config), *settings, f"seed={seed}", f"run={run}", *small)
-    return run
+    script("train.py", file_of(config), *settings, f"seed={seed}", f"run={trained}", *small)
+    return trained
 
 
-def test(run, config, seed, settings, domain, crop, name=None):
+def test(trained, config, seed, settings, domain, crop, name=None):
     """Test the last step of a run, on centre crops if asked for; returns the results folder. name: of the condition."""
-    tested = f"{run}-{name or domain}" + (f"-crop{crop}" if crop else "")
+    tested = f"{trained}-{name or domain}" + (f"-crop{crop}" if crop else "")
     folder = f"results/{tested}-{load_config(file_of(config), settings).data.test}"
     if not Path(folder, "metrics.json").exists():
-        how = [f"run={tested}", f"checkpoint=checkpoints/{run}/last.pt", f"test.domain={domain}"]
+        how = [f"run={tested}", f"checkpoint=checkpoints/{trained}/last.pt", f"test.domain={domain}"]
         how += [f"test.crop={crop}"] if crop else []
         script("test.py", file_of(config), *settings, f"seed={seed}", *how)
     return folder
@@ -133,8 +133,10 @@ def file_of(config):
 
 
 def script(name, *arguments, output=sys.stderr):
-    subprocess.run([sys.executable, str(ROOT / name), *map(str, arguments)], check=True, stdout=output)
+    done = subprocess.run([sys.executable, str(ROOT / name), *map(str, arguments)], stdout=output)
+    if done.returncode:
+        sys.exit(done.returncode)  # the script has said why
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -23,7 +23,7 @@ def model_card(name, licence, facts, results, examples):
         "tags": list(TAGS),
         "datasets": list(dict.fromkeys(metrics["data"]["name"] for metrics in results.values())),
         "metrics": ["psnr", "ssim"],
-        "model-index": [{"name": name, "results": [entry(metrics) for metrics in results.values()]}],
+        "model-index": [{"name": name, "results": [entry(*item) for item in results.items()]}],
     }
     first = next(iter(results.values()))
     text = [
@@ -49,8 +49,8 @@ def model_card(name, licence, facts, results, examples):
     return "\n\n".join(text) + "\n"
 
 
-def entry(metrics):
-    """A result of the front matter's model-index."""
+def entry(folder, metrics):
+    """A result of the front matter's model-index. folder: of the results, which tells tests of one split apart."""
     data = metrics["data"]
     scores = [{"type": key, "name": key.upper(), "value": metrics[key]} for key in ("psnr", "ssim")]
     return {
@@ -58,6 +58,7 @@ def entry(metrics):
         "dataset": {
             "name": data["name"],
             "type": data["name"],
+            "config": folder,
             "split": data["split"],
             "args": {"fingerprint": data["fingerprint"], "num_images": metrics["num_images"]},
         },
