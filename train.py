@@ -42,9 +42,10 @@ from utils.data_parallel import shared
 from utils.entry import config_parser, run
 from utils.evaluate import DTYPES, autocast, evaluate, mean_scores, pictures
 from utils.losses import contrastive_loss, loss_terms
+from utils.remedies import refuse_non_finite, refuse_unequal_shares, too_large
 from utils.run_folder import RunFolder
 from utils.settings import to_plain, window_pixels
-from utils.stopping import StopSignal, refuse_non_finite, signals_held
+from utils.stopping import StopSignal, signals_held
 from utils.training_state import TrainingState
 
 
@@ -251,23 +252,6 @@ def build_network(config, text, start):
         with checkpoint.naming(f"model.init={model.init}"):
             start_from(network, network_of(checkpoint.load(model.init), text))
     return network
-
-
-def too_large(settings):
-    """What to do where the GPU's memory is too small, in a line."""
-    more_parts = settings.batch % (2 * settings.accumulate * distributed.world_size()) == 0
-    remedies = ["set train.recompute=true"] * (not settings.recompute)
-    remedies += [f"run a batch in more parts, train.accumulate={2 * settings.accumulate}"] * more_parts
-    return (
-        f"the GPU's memory is too small for train.batch={settings.batch} at train.crop={settings.crop}: "
-        f"{', or '.join([*remedies, 'lower one of them'])}"
-    )
-
-
-def refuse_unequal_shares(settings, world):
-    if settings.batch % (world * settings.accumulate):
-        parts = f"{world} process(es) in {settings.accumulate} part(s)"
-        raise ValueError(f"train.batch={settings.batch} cannot be shared equally by {parts}: change train.batch")
 
 
 def cost_of(config, num_pairs, world):

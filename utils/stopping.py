@@ -1,7 +1,6 @@
-"""Stopping a run in good order: by signal, and by a loss that is no number."""
+"""Stopping a run in good order by a signal."""
 
 import atexit
-import math
 import multiprocessing
 import os
 import signal
@@ -57,19 +56,3 @@ def kill_workers():
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loader's handler would report their end as an error
     for worker in multiprocessing.active_children():
         worker.kill()
-
-
-def refuse_non_finite(values, step, names, settings):
-    """Raise FloatingPointError naming the term, the step and the images when one of the {term: value} is no number.
-
-    settings: the `train` settings, of which the message suggests those that are not so already.
-    """
-    for term, value in values.items():
-        if not math.isfinite(value):
-            remedies = ["lower train.lr"] + ["set train.clip=1"] * (settings.clip is None)
-            remedies += ["use train.precision=bf16 or fp32"] * (settings.precision == "fp16")
-            remedies += ["use train.precision=fp32"] * (settings.precision == "bf16")
-            raise FloatingPointError(
-                f"{term} is {value} at step {step}, images {', '.join(names)}: {' or '.join(remedies)}; "
-                "the last checkpoint is from before"
-            )
