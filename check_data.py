@@ -25,7 +25,7 @@ from utils.entry import Parser, run
 from utils.results import as_text, write_data_report
 
 PRINTED, SHOWN = 20, 12  # defects of a kind on the terminal, and with pictures on the page
-PICTURE_SIDE = 480  # pixels
+PICTURE_SIDE = 400  # pixels
 REPORT = Path("data_report.html")
 
 
@@ -68,33 +68,31 @@ def open_set(name, overrides):
 def report(root, names, *limits):
     """Check a data set and tell what was found; returns the exit code."""
     splits, known, defects = check(root, names, *limits)
+
+    # What it is.
     header = ["split", "pairs", "sizes", "formats", "bits", "fingerprint"]
     lines = [
         [split.name, f"{split.num_pairs:,}", sizes(split.sizes), counts(split.formats), counts(split.bits)]
         + [split.fingerprint]
         for split in splits
     ]
-    title = f"{known.name} by its numbers of pairs" if known else "no published set has these numbers of pairs"
-    title += f" ({known.remark})" if known and known.remark else ""
-    print(f"{root}: {title}\n")
-    print(as_text(header, lines))
-    if known and known.allowed:
-        print(f"\nnot counted, since this set has them on purpose: {', '.join(KINDS[kind] for kind in known.allowed)}")
+    title = f"as many pairs as {known.name}{known.remark}" if known else "as many pairs as no published set"
+    print(f"{root}: {title}\n\n{as_text(header, lines)}")
+    for kind in known.allowed if known else ():
+        print(f"\n{KINDS[kind]}: not counted, this set has them on purpose")
 
+    # What is wrong with it.
     sections = []
     for kind, words in KINDS.items():
         found = [defect for defect in defects if defect.kind == kind]
-        if not found:
-            continue
-        print(f"\n{words}: {len(found):,}")
-        for defect in found[:PRINTED]:
-            print(f"  {defect.name}: {defect.says}")
-        if len(found) > PRINTED:
-            print(f"  and {len(found) - PRINTED:,} more: see {REPORT}")
-        sections.append((f"{words}: {len(found):,}", [(defect.name, defect.says) for defect in found], found[:SHOWN]))
-    shown = [(words, told, [(one.name, one.says, pictures(one)) for one in found]) for words, told, found in sections]
-    verdict = f"something is wrong with {len(defects):,}" if defects else "nothing is wrong"
-    write_data_report(REPORT, str(root), f"{title}; {verdict}", (header, lines), shown)
+        if found:
+            print(f"\n{words}: {len(found):,}")
+            print("\n".join(f"  {defect.name}: {defect.says}" for defect in found[:PRINTED]))
+            if len(found) > PRINTED:
+                print(f"  and {len(found) - PRINTED:,} more, see {REPORT}")
+            sections.append((f"{words}: {len(found):,}", found, [pictures(defect) for defect in found[:SHOWN]]))
+    verdict = f"{len(defects):,} defects" if defects else "nothing is wrong"
+    write_data_report(REPORT, str(root), f"{title}; {verdict}", (header, lines), sections)
     print(f"\n{verdict}; report: {REPORT}")
     return 1 if defects else 0
 

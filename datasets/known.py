@@ -17,13 +17,13 @@ class Known:
 KNOWN = (
     # 3,000 of its pairs are ITS', which has 1,399 clear images, and the training names do not tell the scene.
     Known("RESIDE-6K", 6000, 1000, ("repeated",)),
-    Known("RESIDE-IN", 13_990, 500, remark="ITS and SOTS indoor"),
-    Known("RESIDE-OUT", 313_950, 500, remark="the OTS of 313,950 pairs and SOTS outdoor"),
-    Known("RESIDE-OUT", 72_135, 500, remark="the OTS of 72,135 pairs and SOTS outdoor"),
+    Known("RESIDE-IN", 13_990, 500, remark=" (ITS and SOTS indoor)"),
+    Known("RESIDE-OUT", 313_950, 500, remark=" (the larger OTS and SOTS outdoor)"),
+    Known("RESIDE-OUT", 72_135, 500, remark=" (the smaller OTS and SOTS outdoor)"),
     Known("RS-HAZE", 51_300, 2700),
     Known("Haze4K", 3000, 1000),
-    Known("Dense-Haze", 50, 5, remark="or NH-Haze, of the same numbers"),
-    Known("NH-Haze", 50, 5, remark="or Dense-Haze, of the same numbers"),
+    Known("Dense-Haze", 50, 5, remark=" or NH-Haze"),
+    Known("NH-Haze", 50, 5, remark=" or Dense-Haze"),
     Known("O-HAZE", 40, 5),
     Known("I-HAZE", 30, 5),
 )

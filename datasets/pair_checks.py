@@ -35,14 +35,21 @@ def check_pair(hazy, clear, scale):
     if min(hazy.shape[:2]) >= SMALLEST:
         found = align(*gradients)
         if np.hypot(*found.shift) >= SHIFTED and found.best > max(SURE, BETTER * found.agreement):
-            right, down = (round(pixels * scale) for pixels in found.shift)
-            yield "shifted", f"the hazy image is moved by {right} right, {down} down"
+            yield "shifted", f"the hazy image is moved by {moved(found.shift, scale)} pixels"
         elif found.agreement < SAME_SCENE and ratio > TOO_HAZY:
             yield "unrelated", f"the images have nothing in common (agreement {found.agreement:.2f})"
             return
     darkness = dark_channel(hazy) - dark_channel(clear)
     if ratio > HAZIER and darkness < -DARKER:
         yield "swapped", f"the hazy image has {ratio:.2f} times the contrast of the clear one"
+
+
+def moved(shift, scale):
+    """A shift in words, such as "3 left, 2 down"."""
+    names = (("left", "right"), ("up", "down"))
+    return ", ".join(
+        f"{abs(round(way * scale))} {names[axis][way > 0]}" for axis, way in enumerate(shift) if round(way * scale)
+    )
 
 
 def dark_channel(image):

@@ -6,35 +6,29 @@ from ..files import write_text
 from .report import TEMPLATE, data_url
 
 STYLE = """
-figure { margin: 0 0 18px; }
+figure { margin: 0; }
 figcaption { margin: 0 0 6px; overflow-wrap: anywhere; }
 figure div { display: flex; gap: 8px; align-items: flex-start; }
 figure img { max-width: calc(50% - 4px); border-radius: 6px; }
-.defects { max-height: 320px; overflow: auto; margin: 0; padding-left: 22px; }
 """
 
 
 def write_data_report(path, title, subtitle, table, sections):
     """Write the page, whole or not at all.
 
-    table: a header and lines of texts. sections: of (heading, defects, shown): all defects as (name, what is wrong),
-    and those to be shown as (name, what is wrong, pictures), H x W x 3 uint8 RGB each.
+    table: a header and lines of texts. sections: of (heading, defects, pictures): objects with the texts `name` and
+    `says`, and for the first of them a list of pictures each, H x W x 3 uint8 RGB.
     """
     page = TEMPLATE.read_text(encoding="utf-8")
-    style = page[page.index("<style>") : page.index("</style>")] + STYLE + "</style>"
+    head = page[: page.index("</style>")].replace("<title>Results</title>", f"<title>{escape(title)}</title>")
     body = [f"<h1>{escape(title)}</h1>", f'<div class="quiet">{escape(subtitle)}</div>', html_table(*table)]
-    for heading, defects, shown in sections:
-        body.append(f"<h2>{escape(heading)}</h2>")
-        body += [figure(*item) for item in shown]
-        if len(defects) > len(shown):
-            items = "".join(f"<li>{escape(name)}: {escape(says)}</li>" for name, says in defects)
-            body.append(f'<details class="card"><summary>All</summary><ol class="defects">{items}</ol></details>')
-    head = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n{style}\n</head>\n"
-    )
-    write_text(path, head + "<body>\n<main>\n" + "\n".join(body) + "\n</main>\n</body>\n</html>\n")
+    for heading, defects, pictures in sections:
+        body += [f"<h2>{escape(heading)}</h2>", '<div class="columns">', *map(figure, defects, pictures), "</div>"]
+        if len(defects) > len(pictures):
+            items = "".join(f"<li>{escape(defect.name)}: {escape(defect.says)}</li>" for defect in defects)
+            body.append(f'<details class="card"><summary>All {len(defects):,}</summary><ol>{items}</ol></details>')
+    parts = [head + STYLE, "</style>\n</head>\n<body>\n<main>", *body, "</main>\n</body>\n</html>\n"]
+    write_text(path, "\n".join(parts))
 
 
 def html_table(header, lines):
@@ -44,9 +38,7 @@ def html_table(header, lines):
     return f'<p></p><div class="card"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def figure(name, says, pictures):
+def figure(defect, pictures):
     images = "".join(f'<img alt="" src="{data_url(picture)}">' for picture in pictures)
-    return (
-        f'<figure class="card"><figcaption><b>{escape(name)}</b> <span class="quiet">{escape(says)}</span></figcaption>'
-        f"<div>{images}</div></figure>"
-    )
+    caption = f'<b>{escape(defect.name)}</b> <span class="quiet">{escape(defect.says)}</span>'
+    return f'<figure class="card"><figcaption>{caption}</figcaption><div>{images}</div></figure>'
