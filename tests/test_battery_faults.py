@@ -19,7 +19,7 @@ import torch
 from tests.battery import accepted, copy_of, is_one_line, refused, snapshot
 from tests.made import make_pairs
 
-CHANGES = {"clip_text.py": 12, "train.py": 22, "test.py": 9}  # a training of 2 steps, a test of 1 image
+CHANGES = {"clip_text.py": 12, "train.py": 22, "test.py": 15}  # a training of 2 steps, a test of 1 image
 NEW = {"clip_text.py": [], "train.py": ["run=new"], "test.py": []}  # another run, so that there is something to write
 OUTPUT = {"clip_text.py": "data/*/domains.npz", "train.py": "checkpoints", "test.py": "results"}
 EVERY = [(script, change) for script, number in CHANGES.items() for change in range(1, number + 1)]
@@ -172,6 +172,7 @@ def test_a_data_process_that_is_killed_is_said_in_one_line(scripts, work):
     assert "memory" in done.stderr and "data.workers" in done.stderr
 
 
+@pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="under nohup, which training respects")
 def test_a_hangup_saves(scripts, work):
     process = scripts.start(work, "train.py", "small.yaml", "run=new", "train.steps=100000")
     while not (work / "checkpoints/new/previous.pt").exists():

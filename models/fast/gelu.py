@@ -17,7 +17,7 @@ class GeluPointwise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden, weight, bias):
-        weight = weight.to(hidden.dtype)
+        hidden, weight = hidden.contiguous(memory_format=torch.channels_last), weight.to(hidden.dtype)
         ctx.save_for_backward(hidden, weight)
         return pointwise(F.gelu(hidden), weight, bias.to(hidden.dtype))
 
