@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -170,6 +171,22 @@ def test_a_data_process_that_is_killed_is_said_in_one_line(scripts, work):
     done = scripts.finish()
     is_one_line(done, "train.py")
     assert "memory" in done.stderr and "data.workers" in done.stderr
+
+
+def test_a_killed_data_process_that_is_noticed_where_nothing_can_be_raised_leaves_no_traceback():
+    script = """
+from utils.entry import run
+
+class Fork:
+    def __init__(self, message):
+        self.message = message
+    def __del__(self):
+        raise RuntimeError(self.message)
+
+run(lambda: [Fork("DataLoader worker (pid 1) is killed by signal: Killed. "), Fork("another")] and 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.count("Traceback") == 1 and "RuntimeError: another" in done.stderr
 
 
 @pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="under nohup, which training respects")

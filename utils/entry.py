@@ -51,6 +51,7 @@ def run(main):
     signal.signal(signal.SIGTERM, terminate)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
         signal.signal(signal.SIGHUP, terminate)
+    sys.unraisablehook = unraisable
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # closed ones
     rank = os.environ.get("RANK", "0")  # of the processes that torchrun started
     name = Path(sys.argv[0]).name + (f" (process {rank})" if rank != "0" else "")
@@ -89,6 +90,12 @@ def complain(line):
 def terminate(number, frame):
     """Leave at once, but take away what is half-written."""
     sys.exit(128 + number)
+
+
+def unraisable(event):
+    """Pass over a killed data process that is noticed where Python cannot raise: the next batch raises it again."""
+    if not WORKER_KILLED.search(str(event.exc_value)):
+        sys.__unraisablehook__(event)
 
 
 def is_out_of_memory(error):
