@@ -6,25 +6,18 @@
     python export.py --checkpoint checkpoints/plain/best.pt --output plain.pth --format published
     python export.py --checkpoint published.pth --text data/RESIDE-6K/test --output published.onnx
 
-ONNX and the program take any number of images of any size, in float32: hazy (B x 3 x H x W, RGB, [-1, 1]) and, where
-the network has a text fusion, prob (B x K, the probability of each class, 1 for the known domain and 0 for the others).
-They return B x 3 x H x W, to be clamped to [-1, 1]. The order of the classes is in the file.
-
-From ONNX Runtime (the file is of opset 20; writing it needs the packages onnx and onnxscript):
+ONNX and .pt2 take any number of images of any size, in float32: hazy (B x 3 x H x W, RGB, [-1, 1]) and, where the
+network has a text fusion, prob (B x K, the probability of each class: 1 for the known domain, 0 for the others). They
+return B x 3 x H x W; clamp it to [-1, 1]. Writing ONNX (opset 20) needs pip install onnx onnxscript. To run them:
 
     session = onnxruntime.InferenceSession("demo.onnx")
-    session.get_modelmeta().custom_metadata_map["classes"]                  "indoor,outdoor"
+    session.get_modelmeta().custom_metadata_map["classes"]                  "indoor,outdoor": the order of prob
     output = session.run(["output"], {"hazy": hazy, "prob": prob})[0]
+    output = torch.export.load("demo.pt2").module()(hazy, prob)
 
-From torch:
-
-    network = torch.export.load("demo.pt2").module()
-    output = network(hazy, prob)
-
-Weights (.safetensors, .pt) are what test.py, predict.py and model.init need, without the training's state. With
---format published they have the published names: a network without fusion is a MixDehazeNet that the published code
-reads from .pth, and chaiNNer from .pth or .safetensors; one with the parametric fusion is a MixCLDehazeNet, which holds
-no text embeddings. One with calip is refused: the published entrance has no such channels.
+Weights alone (.safetensors, .pt, .pth) serve test.py, predict.py and model.init. --format published writes them under
+the published names: without fusion a MixDehazeNet, which the published code reads from .pth and chaiNNer from .pth or
+.safetensors; with fusion parametric a MixCLDehazeNet without its text embeddings. calip has no published form.
 """
 
 import hashlib
@@ -50,10 +43,10 @@ PROGRAMS, WEIGHTS = (".onnx", ".pt2"), (".safetensors", ".pt", ".pth")  # ending
 
 def main(argv=None):
     parser = Parser(__doc__)
-    parser.add_argument("--checkpoint", required=True, help="a checkpoint of this project, or a published one")
+    parser.add_argument("--checkpoint", required=True, help="of this project, or a published one")
     parser.add_argument("--output", required=True, type=Path, help=f"the file: {', '.join(PROGRAMS + WEIGHTS)}")
-    parser.add_argument("--format", default="own", choices=("own", "published"), help="names of the weights")
-    parser.add_argument("--text", metavar="FOLDER", help="labelled split, whose text MixCLDehazeNet is given")
+    parser.add_argument("--format", default="own", choices=("own", "published"), help="the names of the weights")
+    parser.add_argument("--text", metavar="FOLDER", help="for a published MixCLDehazeNet: a folder that clip_text.py has labelled")
     args = parser.parse_args(argv)
     ending = args.output.suffix
     if ending not in PROGRAMS + WEIGHTS:

@@ -77,7 +77,7 @@ def parse(argv):
     parser.add_argument("--input", required=True, nargs="+", help="files, folders with all subfolders, glob patterns")
     parser.add_argument("--output", required=True, type=Path, help="folder for the results")
     parser.add_argument("--domain", default="auto", help="auto (asks CLIP), indoor, outdoor, or another class")
-    parser.add_argument("--clip-weights", help="for auto: CLIP's weights, where they are not found as in the training")
+    parser.add_argument("--clip-weights", help="for auto: a file, if the training's is not there")
     parser.add_argument("--text", type=Path, help="for a published MixCLDehazeNet: a folder labelled by clip_text.py")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--precision", default="fp32", choices=tuple(DTYPES), help="bf16 is faster on GPUs")

@@ -69,7 +69,7 @@ def stand_in_domains(folder, classes, prompts):
     if not labels:
         raise ValueError(
             f"text.encoder=stand-in needs known labels: write {Path(folder) / 'domains.csv'} "
-            f"with the columns name,domain (one of {', '.join(classes)})"
+            f"with the columns name,domain (one of {', '.join(classes)}), or train without text by model.fusion=none"
         )
     names = tuple(sorted(labels))
     return Domains(

@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import resource
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -19,11 +20,18 @@ REMEDIES = {
 }
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """The examples as they are written, and an option a line where the terminal is as wide as the examples."""
+
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=36, width=min(120, shutil.get_terminal_size((120, 24)).columns))
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, and whose options may stand anywhere."""
 
     def __init__(self, doc):
-        super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+        super().__init__(description=doc, formatter_class=Help)
 
     def parse_args(self, args=None, namespace=None):
         return self.parse_intermixed_args(args, namespace)

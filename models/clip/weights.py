@@ -19,8 +19,8 @@ PREFERRED = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors
 NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # scalars in OpenAI's archives
 HUB_SECONDS = 6  # for the hub's first answer
 WAYS_OUT = (
-    "give a local file or folder as text.weights, "
-    "or set text.encoder=stand-in with known labels in each split's domains.csv"
+    "give a local file or folder as text.weights, set text.encoder=stand-in with known labels in each split's "
+    "domains.csv, or train without text by model.fusion=none"
 )
 
 
@@ -97,7 +97,7 @@ def fetch(entry, tag):
         return Path(download_pretrained(entry))
     except Exception as error:  # of the HTTP client, the hub's package or the disk: too many kinds to name
         raise ValueError(
-            f"text.weights={tag} cannot be had from the hub ({first_line(error)}): connect, or {WAYS_OUT}"
+            f"text.weights={tag} cannot be had from the hub ({first_line(error)}): connect, {WAYS_OUT}"
         ) from None
 
 
