@@ -20,9 +20,13 @@ def machine(device="cpu"):
 
 def timed(function, device="cpu"):
     """Seconds that a call takes, with the work that it leaves to the GPU."""
-    import torch
 
-    synchronise = torch.cuda.synchronize if str(device).startswith("cuda") else lambda: None
+    def synchronise():
+        if str(device).startswith("cuda"):
+            import torch
+
+            torch.cuda.synchronize()
+
     synchronise()
     start = time.perf_counter()
     function()
@@ -32,9 +36,11 @@ def timed(function, device="cpu"):
 
 def peak_memory(device="cpu"):
     """Most bytes so far: of this whole process on a CPU, of tensors on CUDA."""
+    if not str(device).startswith("cuda"):
+        return high_water("self")
     import torch
 
-    return torch.cuda.max_memory_allocated() if str(device).startswith("cuda") else high_water("self")
+    return torch.cuda.max_memory_allocated()
 
 
 def high_water(pid):

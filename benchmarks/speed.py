@@ -8,7 +8,8 @@
 Every row is a process of its own, so that its peak memory is its own; the rows take turns, one repetition each, and the
 table shows medians and ratios to the first row. "CPU ms" is what the process used of its cores; with --threads 1 it
 says the same as "ms" on an idle machine, and still does where other processes run. Memory is the whole process's peak
-(VmHWM) on a CPU, the allocator's on CUDA. "limit" is the time that the convolutions need at least on this device: each
+(VmHWM) on a CPU, the allocator's on CUDA. Where OpenVINO or ONNX Runtime is installed, a row runs the network's ONNX
+file by it, in a process without torch. "limit" is the time that the convolutions need at least on this device: each
 input and weight read and each output written once at the measured bandwidth, or all multiply-adds done at the measured
 rate, whichever is longer.
 """
@@ -21,12 +22,15 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import engines  # noqa: E402
+from benchmarks.engines import ENGINES, missing  # noqa: E402
 from benchmarks.measure import machine, peak_memory, timed  # noqa: E402
 from utils.entry import Parser, run  # noqa: E402
 
@@ -48,25 +52,31 @@ def main(argv=None):
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--peer", type=Path, help="a published model file, which defines MixDehazeNet_<size>()")
     parser.add_argument("--contrastive", metavar="RESNET", help="train with the contrastive loss, too")
-    parser.add_argument("--rows", nargs="+", help="only these of: peer plain form form-recompute form-compiled")
+    parser.add_argument(
+        "--rows", nargs="+", help="only these of: peer plain form form-recompute form-compiled openvino onnxruntime"
+    )
     parser.add_argument("--no-limits", action="store_true", help="leave the device's limits unmeasured")
     parser.add_argument("--json", type=Path, help="file to keep the figures in")
     parser.add_argument("--row", help=argparse.SUPPRESS)  # what a child process runs
+    parser.add_argument("--exported", type=Path, help=argparse.SUPPRESS)  # folder of the ONNX file and its inputs
     args = parser.parse_args(argv)
     args.batch = args.batch or (4 if args.train else 1)
     if args.row:
         return child(args)
 
     names = rows(args)
-    device = ask(start(argv, "limits"), "go")
-    children = {name: start(argv, name) for name in names}
     timings = {name: [] for name in names}
-    for repetition in range(args.repetitions + 1):
-        for name, process in children.items():
-            figures = ask(process, "go")
-            if repetition:  # the first warms up
-                timings[name].append(figures)
-    memory = {name: ask(process, "end") for name, process in children.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        device = ask(start(argv, "limits", folder), "go")
+        if any(name.split()[0] in ENGINES for name in names):
+            ask(start(argv, "export", folder), "go")
+        children = {name: start(argv, name, folder) for name in names}
+        for repetition in range(args.repetitions + 1):
+            for name, process in children.items():
+                figures = ask(process, "go")
+                if repetition:  # the first warms up
+                    timings[name].append(figures)
+        memory = {name: ask(process, "end") for name, process in children.items()}
     results = {
         "settings": {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()},
         **device,
@@ -83,11 +93,22 @@ def main(argv=None):
 def rows(args):
     """Names "form precision", in order; the first is what the others are compared with."""
     default = ["peer"] * bool(args.peer) + ["plain", "form"] + ["form-recompute"] * args.train
-    return [f"{form} {precision}" for precision in args.precision for form in args.rows or default]
+    if args.device == "cpu" and not args.train:
+        default += [engine for engine in ENGINES if not missing(engine)]
+    for engine in ENGINES.keys() & set(args.rows or ()):
+        if args.device != "cpu" or args.train:
+            raise ValueError(f"row {engine} is of inference on a CPU")
+        if missing(engine):
+            raise ValueError(f"row {engine} needs packages that are not installed: pip install {missing(engine)}")
+    pairs = ((form, precision) for precision in args.precision for form in args.rows or default)
+    names = [f"{form} {precision}" for form, precision in pairs if precision in ENGINES.get(form, args.precision)]
+    if not names:
+        raise ValueError(f"--rows {' '.join(args.rows)} has nothing to run in {' or '.join(args.precision)}")
+    return names
 
 
-def start(argv, name):
-    command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv), "--row", name]
+def start(argv, name, folder):
+    command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv), "--exported", folder, "--row", name]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -134,23 +155,28 @@ def table(results, args):
 
 def child(args):
     """Answer words on standard input with lines of JSON: "go" runs the row once, "end" gives its memory."""
-    import torch
+    name, _, precision = args.row.partition(" ")
+    if name not in ENGINES:
+        import torch
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    torch.backends.cudnn.allow_tf32 = False
+        if args.threads:
+            torch.set_num_threads(args.threads)
+        torch.backends.cudnn.allow_tf32 = False
     answers = os.fdopen(os.dup(1), "w")  # what a published file prints must not mix with the answers
     os.dup2(2, 1)
-    device = torch.device(args.device)
+    device = args.device if name in ENGINES else torch.device(args.device)
     once, before = None, peak_memory(device)
     for word in sys.stdin:
-        if args.row == "limits":
+        if name == "limits":
             limits = {} if args.no_limits else {p: limit(args, p, device) for p in args.precision}
             answer = {"machine": machine(device), "limits": limits}
+        elif name == "export":
+            export(args)
+            answer = {}
         elif word.strip() == "end":
             answer = {"memory": peak_memory(device), "before": before}
         else:
-            once = once or build(args, *args.row.split(), device)
+            once = once or build(args, name, precision, device)
             before_cpu = time.process_time()
             answer = {"seconds": timed(once, device), "cpu_seconds": time.process_time() - before_cpu}
         print(json.dumps(answer), file=answers, flush=True)
@@ -158,6 +184,9 @@ def child(args):
 
 def build(args, form, precision, device):
     """A function that runs one image batch or one training step."""
+    if form in ENGINES:
+        return engines.load(args.exported, form, precision, args.threads)
+
     import torch
 
     from utils.evaluate import DTYPES, autocast
@@ -202,6 +231,16 @@ def build(args, form, precision, device):
         scaler.update()
 
     return once
+
+
+def export(args):
+    """Write the plain network, with what `build` would give it, for an engine."""
+    import torch
+
+    torch.manual_seed(0)
+    network, prob = plain(args)
+    hazy = torch.rand(args.batch, 3, args.height, args.width) * 2 - 1
+    engines.export(network, {"hazy": hazy, "prob": prob}, args.exported)
 
 
 def plain(args):
