@@ -46,7 +46,7 @@ def main(argv=None):
     parser.add_argument("--checkpoint", required=True, help="of this project, or a published one")
     parser.add_argument("--output", required=True, type=Path, help=f"the file: {', '.join(PROGRAMS + WEIGHTS)}")
     parser.add_argument("--format", default="own", choices=("own", "published"), help="the names of the weights")
-    parser.add_argument("--text", metavar="FOLDER", help="for a published MixCLDehazeNet: a folder that clip_text.py has labelled")
+    parser.add_argument("--text", metavar="FOLDER", help="for a published MixCLDehazeNet: a labelled split")
     args = parser.parse_args(argv)
     ending = args.output.suffix
     if ending not in PROGRAMS + WEIGHTS:
