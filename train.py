@@ -46,7 +46,7 @@ from utils.remedies import refuse_non_finite, refuse_unequal_shares, too_large
 from utils.run_folder import RunFolder
 from utils.settings import to_plain, window_pixels
 from utils.stopping import StopSignal, signals_held
-from utils.training_state import TrainingState
+from utils.training_state import TrainingState, learning_rate
 
 
 def main(argv=None):
@@ -220,14 +220,6 @@ def validate(state, batches, config, device, stop, folder, bar):
         bar.write(text, file=sys.stderr)
         folder.picture("hazy | dehazed | clear", pictures(state.evaluated, batches.dataset, device), state.step)
     return scores
-
-
-def learning_rate(step, settings):
-    """A linear rise over the warm-up, then a cosine to 1 % of the peak."""
-    if step < settings.warmup:
-        return settings.lr * (step + 1) / settings.warmup
-    progress = (step - settings.warmup) / max(settings.steps - settings.warmup, 1)
-    return settings.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def open_batches(config, data, val_data, step, device):

@@ -13,7 +13,7 @@ from utils.clock import Clock
 from utils.config import load_config
 from utils.losses import L1
 from utils.settings import Train, differences
-from utils.training_state import TrainingState
+from utils.training_state import TrainingState, learning_rate
 
 CPU = torch.device("cpu")
 
@@ -43,7 +43,7 @@ def test_it_learns(folder, capsys, overrides):
 
 def test_the_learning_rate_rises_and_falls_to_1_percent():
     settings = Train(steps=100, warmup=10, lr=1.0)
-    rates = [train.learning_rate(step, settings) for step in range(101)]
+    rates = [learning_rate(step, settings) for step in range(101)]
     assert rates[0] == pytest.approx(0.1) and rates[10] == max(rates) == 1 and rates[100] == pytest.approx(0.01)
     assert rates[55] == pytest.approx(0.505)
 

@@ -75,3 +75,11 @@ class TrainingState:
         self.step, self.validated, self.best, self.sums = (
             saved[name] for name in ("step", "validated", "best", "sums")
         )
+
+
+def learning_rate(step, settings):
+    """A linear rise over the warm-up, then a cosine to 1 % of the peak."""
+    if step < settings.warmup:
+        return settings.lr * (step + 1) / settings.warmup
+    progress = (step - settings.warmup) / max(settings.steps - settings.warmup, 1)
+    return settings.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
