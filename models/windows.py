@@ -41,11 +41,13 @@ def window_sums(x, side):
 
     The last place is there twice: `at_pixels` looks one ahead, and torch.export needs to see that it is never one.
     """
+    x = F.pad(x, (1, 0, 1, 0))  # sums begin at 0
     for dim in (2, 3):
-        last = torch.sym_max(x.shape[dim] - cells(side), 0)
-        size = x.shape[dim] - last
+        length = x.shape[dim] - 1
+        last = torch.sym_max(length - cells(side), 0)
+        size = length - last
         start = torch.arange(last + 2, device=x.device).clamp(max=last)
-        upto = F.pad(x.cumsum(dim, dtype=torch.float64), (0, 0, 1, 0) if dim == 2 else (1, 0))
+        upto = x.cumsum(dim, dtype=torch.float64)
         x = upto.index_select(dim, start + size) - upto.index_select(dim, start)
     return x
 

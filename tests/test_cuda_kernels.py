@@ -16,6 +16,7 @@ from triton.compiler import ASTSource  # noqa: E402
 from triton.runtime.jit import JITFunction  # noqa: E402
 
 from models.fast import (  # noqa: E402
+    attending_triton,
     depthwise_triton,
     depthwise_weights_triton,
     gating_triton,
@@ -25,7 +26,14 @@ from models.fast import (  # noqa: E402
 from models.fast.trial import agree  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
-MODULES = (depthwise_triton, depthwise_weights_triton, gating_triton, gelu_triton, padding_triton)
+MODULES = (
+    attending_triton,
+    depthwise_triton,
+    depthwise_weights_triton,
+    gating_triton,
+    gelu_triton,
+    padding_triton,
+)
 
 
 def launches(monkeypatch, dtype, channels=24):
@@ -51,6 +59,9 @@ def launches(monkeypatch, dtype, channels=24):
     gates = [torch.empty(1, *shape, dtype=dtype) for shape in ((channels, 1, 1), (channels, 1, 1), (1, 30, 31))]
     gating_triton.backward(gating_triton.forward(y, y, *gates), y, y, *gates)
     gelu_triton.backward(y, y)
+    kernel = torch.empty(channels, 1, 3, 3, dtype=dtype), torch.empty(channels, dtype=dtype)
+    vectors = [torch.empty(1, channels, 1, 1, dtype=kind) for kind in (dtype, torch.float32) for _ in range(2)]
+    attending_triton.attended(y, 0, y, kernel, vectors[:2], vectors[2:], gates[2])
     return found
 
 
@@ -83,7 +94,7 @@ def spilled(ptx, arch, folder):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_every_kernel_compiles_and_none_spills(monkeypatch, tmp_path, dtype, arch):
     found = launches(monkeypatch, dtype)
-    assert len(found) == 10
+    assert len(found) == 11
     for name, (kernel, arguments) in found.items():
         assert not spilled(compiled(kernel, arguments, arch).asm["ptx"], arch, tmp_path), name
 
@@ -125,10 +136,36 @@ for plain, fused in zip(*results):
 """
 
 
+ATTENDED = """
+import sys
+import torch
+from models.fast import attending_triton, padding_triton
+from models.fast.attending import ATTENDED
+
+attending_triton.LANES = padding_triton.LANES = 16  # several programs a row
+dtype, images = getattr(torch, sys.argv[1]), int(sys.argv[2])
+torch.manual_seed(0)
+def random(*shape, dtype=dtype):
+    x = torch.randn(shape).to(dtype)
+    return x.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else x
+kernel, affine = [random(6, 1, 3, 3), random(6)], [random(6, 1, 1), random(6, 1, 1)]
+gates = [random(images, 6, 1, 1, dtype=torch.float32) for _ in range(2)]
+for above, below in ((0, 0), (0, 1), (1, 0), (1, 1)):
+    value, x = random(images, 6, 7 + above + below, 11), random(images, 6, 7, 11)
+    arguments = value, above, x, kernel, affine, gates, random(images, 1, 7, 11)
+    plain, fused = ATTENDED.plain(*arguments), ATTENDED.fused(*arguments)
+    assert fused.dtype == plain.dtype and fused.shape == plain.shape and fused.stride() == fused.contiguous(
+        memory_format=torch.channels_last).stride()
+    error = (fused.float() - plain.float()).abs().max() / plain.float().abs().max()
+    assert error <= {torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype], error
+"""
+
+
+@pytest.mark.parametrize("script", [AS_OPERATIONS, ATTENDED], ids=["training's", "inference's"])
 @pytest.mark.parametrize(("dtype", "images"), [("float32", "2"), ("bfloat16", "1")])
-def test_the_operations_with_the_kernels_equal_those_without_forward_and_backward(dtype, images):
+def test_the_operations_with_the_kernels_equal_those_without_forward_and_backward(dtype, images, script):
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", AS_OPERATIONS, dtype, images]
+    command = [sys.executable, "-c", script, dtype, images]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

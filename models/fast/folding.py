@@ -2,13 +2,12 @@
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from .pointwise import pointwise
+from .pointwise import pointwise, pointwise_gelu
 
 
 class Conv(nn.Conv2d):
-    """A convolution that pads nothing, followed by GELU where `gelu` is set."""
+    """A convolution that pads nothing, followed by GELU where `gelu` is set, which then is 1x1."""
 
     gelu = False
 
@@ -17,8 +16,9 @@ class Conv(nn.Conv2d):
             activation = "gelu" if self.gelu else "none"
             steps = (0, 0), self.stride, self.dilation, self.groups
             return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *steps, activation, [], "none")
-        y = pointwise(x, self.weight, self.bias) if self.kernel_size == (1, 1) else super().forward(x)
-        return F.gelu(y) if self.gelu else y
+        if self.kernel_size == (1, 1):
+            return (pointwise_gelu if self.gelu else pointwise)(x, self.weight, self.bias)
+        return super().forward(x)
 
 
 def in_one_pass(x):

@@ -10,15 +10,17 @@ Layers run over rows, in place (rows.py): what lives between them is one map a r
 The plain form waits for memory traffic and the zeroing of fresh pages, not for arithmetic.
 """
 
+from functools import reduce
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from ..mixdehazenet import padded, reflect_extend
+from .attending import attended, side_by_side
 from .depthwise import depthwise, fits
 from .entrance import Entrance
 from .folding import affine, conv, fixed, fold_input, mlp, shifted_input, with_gelu
-from .gating import gated
 from .graphs import Graphed
 from .rows import Rows, Window
 
@@ -157,12 +159,11 @@ class Block(nn.Module):
             return total(part)
 
         sums = rows.update(x, lambda window: self.dense(window.padded()), dense_margin, mix, radius)
-        mean = sum(sums) / (x.shape[2] * x.shape[3]) * self.scale + self.shift
-        gate, channel = (layer(mean).sigmoid().to(x.dtype) for layer in (self.gate, self.channel))
+        mean = torch.addcmul(self.shift, added(sums), self.scale, value=1 / (x.shape[2] * x.shape[3]))
+        gates = [self.gate(mean), self.channel(mean)]
 
         def attend(window, part):
-            y = torch.addcmul(self.shift, part, self.scale)
-            part += self.mlp2(gated(self.value3(window.padded()), y, gate, channel, self.pixel(part).sigmoid()))
+            part += self.mlp2(self.attended(window, part, gates))
 
         rows.update(x, lambda window: self.value(window.rows), 0, attend, 1)
 
@@ -176,6 +177,14 @@ class Block(nn.Module):
         height, width = y.shape[2:]
         parts = zip(self.kernels, crops, strict=True)
         return torch.cat([layer(y[:, :, crop : height - crop, crop : width - crop]) for layer, crop in parts], dim=1)
+
+    def attended(self, window, part, gates):
+        """The attentions of a band, side by side; the window is of the value map."""
+        affine, pixel = [self.scale, self.shift], self.pixel(part)
+        if part.is_cuda:
+            kernel = [self.value3.weight, self.value3.bias]
+            return attended(window.rows, window.above, part, kernel, affine, gates, pixel)
+        return side_by_side(self.value3(window.padded()), part, affine, gates, pixel)
 
 
 class Join(nn.Module):
@@ -237,4 +246,8 @@ def total(x):
 def mean(x, rows):
     """The mean over the pixels, in float32 at least: B x C x 1 x 1."""
     sums = rows.each(x.shape[2], lambda start, stop: total(x[:, :, start:stop]))
-    return sum(sums) / (x.shape[2] * x.shape[3])
+    return added(sums) / (x.shape[2] * x.shape[3])
+
+
+def added(sums):
+    return reduce(torch.add, sums)

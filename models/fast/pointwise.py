@@ -1,9 +1,10 @@
-"""1x1 convolutions of channels_last maps as matrix products: cuBLAS adds the bias within the product.
+"""1x1 convolutions of channels_last maps as matrix products: cuBLAS adds the bias and takes GELU within the product.
 
-A convolution of cuDNN's adds it in a pass of its own over the map. On CUDA products run where they are no slower
-(trial.py); on a CPU they were slower.
+A convolution of cuDNN's adds the bias in a pass of its own over the map, and GELU is another. On CUDA products run
+where they are no slower (trial.py); on a CPU they were slower.
 """
 
+import torch
 from torch.nn import functional as F
 
 from .trial import Fused
@@ -14,9 +15,22 @@ def pointwise(x, weight, bias):
     return POINTWISE(x, [weight], bias)
 
 
+def pointwise_gelu(x, weight, bias):
+    """GELU of `pointwise`, of a bias, for inference. In bfloat16 on CUDA it may be tanh's: 5e-4 off, below rounding."""
+    if x.dtype == torch.bfloat16:
+        return POINTWISE_GELU(x, [weight], bias)
+    return F.gelu(pointwise(x, weight, bias))
+
+
 def rows(x):
     """The pixels of a channels_last map as rows of a matrix: B x C x H x W to BHW x C, a view."""
     return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def as_map(y, x):
+    """Rows of a matrix as a map of x's size: BHW x C' to B x C' x H x W, channels_last, a view."""
+    batch, _, height, width = x.shape
+    return y.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def convolution(x, weights, bias):
@@ -25,8 +39,15 @@ def convolution(x, weights, bias):
 
 def product(x, weights, bias):
     weight, bias = weights[0].flatten(1).to(x.dtype), None if bias is None else bias.to(x.dtype)
-    batch, _, height, width = x.shape
-    return F.linear(rows(x), weight, bias).view(batch, height, width, -1).permute(0, 3, 1, 2)
+    return as_map(F.linear(rows(x), weight, bias), x)
+
+
+def plain_gelu(x, weights, bias):
+    return F.gelu(POINTWISE(x, weights, bias))
+
+
+def product_gelu(x, weights, bias):
+    return as_map(torch._addmm_activation(bias, rows(x), weights[0].flatten(1).t(), use_gelu=True), x)
 
 
 def example(random, channels):
@@ -35,3 +56,4 @@ def example(random, channels):
 
 
 POINTWISE = Fused(convolution, "pointwise", "product", example)
+POINTWISE_GELU = Fused(plain_gelu, "pointwise", "product_gelu", example)
