@@ -34,6 +34,8 @@ from benchmarks.engines import ENGINES, missing  # noqa: E402
 from benchmarks.measure import machine, peak_memory, timed  # noqa: E402
 from utils.entry import Parser, run  # noqa: E402
 
+FORMS = "peer", "plain", "form", "form-recompute", "form-compiled"
+
 # The processes import torch in their own time: `main` stays a small process without it.
 
 
@@ -52,9 +54,7 @@ def main(argv=None):
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--peer", type=Path, help="a published model file, which defines MixDehazeNet_<size>()")
     parser.add_argument("--contrastive", metavar="RESNET", help="train with the contrastive loss, too")
-    parser.add_argument(
-        "--rows", nargs="+", help="only these of: peer plain form form-recompute form-compiled openvino onnxruntime"
-    )
+    parser.add_argument("--rows", nargs="+", choices=(*FORMS, *ENGINES), help="only these")
     parser.add_argument("--no-limits", action="store_true", help="leave the device's limits unmeasured")
     parser.add_argument("--json", type=Path, help="file to keep the figures in")
     parser.add_argument("--row", help=argparse.SUPPRESS)  # what a child process runs
