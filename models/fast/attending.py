@@ -15,12 +15,14 @@ from .trial import Fused
 
 
 def attended(value, above, x, kernel, affine, gates, pixel):
-    """All maps channels_last, on CUDA.
+    """All maps on CUDA.
 
     value: B x C x H' x W, rows of a map of which `above` lie above those of x, and others below; x: B x C x H x W.
     kernel: C x 1 x 3 x 3 and C; affine: scale and shift, C x 1 x 1 each; gates: gate and channel, B x C x 1 x 1 each;
-    pixel: B x 1 x H x W. Gates are before their sigmoid, and may be of a wider type. Returns B x 3C x H x W.
+    pixel: B x 1 x H x W. Gates are before their sigmoid, and may be of a wider type. Returns B x 3C x H x W,
+    channels_last.
     """
+    value, x, pixel = (map.contiguous(memory_format=torch.channels_last) for map in (value, x, pixel))
     return ATTENDED(value, above, x, kernel, affine, gates, pixel)
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from .pointwise import pointwise, pointwise_gelu
+from .pointwise import add_pointwise, pointwise, pointwise_gelu
 
 
 class Conv(nn.Conv2d):
@@ -19,6 +19,17 @@ class Conv(nn.Conv2d):
         if self.kernel_size == (1, 1):
             return (pointwise_gelu if self.gelu else pointwise)(x, self.weight, self.bias)
         return super().forward(x)
+
+    def add_to(self, out, x):
+        """Add a 1x1 convolution of x to a map, in place; where it can be, in the same pass."""
+        if in_one_pass(x):
+            steps = (0, 0), self.stride, self.dilation, self.groups
+            end = "add", 1.0, None, [], None
+            torch.ops.mkldnn._convolution_pointwise_(out, x, self.weight, self.bias, *steps, *end)
+        elif self.bias is None:
+            add_pointwise(out, x, self.weight)
+        else:
+            out += self(x)
 
 
 def in_one_pass(x):

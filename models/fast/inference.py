@@ -137,9 +137,13 @@ class Block(nn.Module):
         self.dense = conv(torch.einsum("omhw,mi->oihw", weight, pointwise[0][:, :, 0, 0]), None, dtype)
         # A constant passes through reflect padding: the bias of `dense` is added with those of the next convolutions.
         self.kernels = nn.ModuleList(shifted_input(layer, bias, dtype) for layer in block.kernels())
-        self.mlp1 = mlp(block.mlp1, dtype)
+        # The map gets mlp1's result without its bias, added within a product: what follows counts the bias in.
+        first, _, last = block.mlp1
+        self.mlp1 = with_gelu(fixed(first, dtype), conv(last.weight, None, dtype))
+        missing = last.bias.double()
 
         scale, shift = affine(block.norm2)
+        shift = shift + scale * missing
         self.register_buffer("scale", scale[:, None, None].to(dtype))
         self.register_buffer("shift", shift[:, None, None].to(dtype))
         self.value = conv(*fold_input(block.value[0], scale, shift), dtype)
@@ -148,14 +152,16 @@ class Block(nn.Module):
         self.pixel = with_gelu(pixel, fixed(block.pixel_attention[2], dtype))
         self.gate = fixed(block.gate, widened(dtype))
         self.channel = mlp(block.channel_attention, widened(dtype))
-        self.mlp2 = mlp(block.mlp2, dtype)
+        first, _, last = block.mlp2
+        self.mlp2 = with_gelu(fixed(first, dtype), conv(last.weight, last.bias.double() + missing, dtype))
 
     def forward(self, x, rows):
         """Put x, B x C x H x W, through the block, in place."""
         dense_margin, radius = self.dense.kernel_size[0] // 2, max(reach(layer) for layer in self.kernels)
 
         def mix(window, part):
-            part += self.mlp1(self.depthwise(window))
+            hidden, out = self.mlp1
+            out.add_to(part, hidden(self.depthwise(window)))
             return total(part)
 
         sums = rows.update(x, lambda window: self.dense(window.padded()), dense_margin, mix, radius)
@@ -163,7 +169,8 @@ class Block(nn.Module):
         gates = [self.gate(mean), self.channel(mean)]
 
         def attend(window, part):
-            part += self.mlp2(self.attended(window, part, gates))
+            hidden, out = self.mlp2
+            out.add_to(part, hidden(self.attended(window, part, gates)))
 
         rows.update(x, lambda window: self.value(window.rows), 0, attend, 1)
 
@@ -211,7 +218,8 @@ class Join(nn.Module):
             y = F.pixel_shuffle(self.up(x[:, :, first:last]), 2)[:, :, start - 2 * first : stop - 2 * first]
             return (y * (1 + weight_y)).addcmul_(weight_skip, self.skip(target[:, :, start:stop]))
 
-        return rows.fill(target.shape[2], joined, lambda: target)
+        x = rows.fill(target.shape[2], joined, lambda: target)
+        return x.contiguous(memory_format=torch.channels_last)  # PixelShuffle's result is not
 
 
 def downsampled(layer, x, rows):

@@ -22,6 +22,14 @@ def pointwise_gelu(x, weight, bias):
     return F.gelu(pointwise(x, weight, bias))
 
 
+def add_pointwise(out, x, weight):
+    """Add `pointwise` without a bias to a map, in place."""
+    if out.is_contiguous(memory_format=torch.channels_last):
+        ADD_POINTWISE(out, x, [weight])
+    else:  # some rows of several images
+        out += pointwise(x, weight, None)
+
+
 def rows(x):
     """The pixels of a channels_last map as rows of a matrix: B x C x H x W to BHW x C, a view."""
     return x.permute(0, 2, 3, 1).flatten(0, 2)
@@ -50,10 +58,25 @@ def product_gelu(x, weights, bias):
     return as_map(torch._addmm_activation(bias, rows(x), weights[0].flatten(1).t(), use_gelu=True), x)
 
 
+def plain_add(out, x, weights):
+    return out.add_(POINTWISE(x, weights, None))
+
+
+def add_product(out, x, weights):
+    rows(out).addmm_(rows(x), weights[0].flatten(1).t())
+    return out
+
+
 def example(random, channels):
     """Arguments for a trial."""
     return random(2, channels, 125, 131), [random(channels, channels, 1, 1, weight=True)], random(channels, weight=True)
 
 
+def add_example(random, channels):
+    x, weights, _ = example(random, channels)
+    return random(*x.shape), x, weights
+
+
 POINTWISE = Fused(convolution, "pointwise", "product", example)
 POINTWISE_GELU = Fused(plain_gelu, "pointwise", "product_gelu", example)
+ADD_POINTWISE = Fused(plain_add, "pointwise", "add_product", add_example)
