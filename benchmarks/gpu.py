@@ -123,12 +123,12 @@ def table(results):
 def device_part(args):
     import torch
 
-    from benchmarks import speed
+    from benchmarks import limits, speed
 
     gpu = torch.device("cuda", 0)
     free, total = torch.cuda.mem_get_info()
-    rates = {precision: speed.matrix_rate(dtype, gpu) for precision, dtype in dtypes().items()}
-    rates["bandwidth"] = speed.copy_bandwidth(gpu)
+    rates = {precision: limits.matrix_rate(dtype, gpu) for precision, dtype in dtypes().items()}
+    rates["bandwidth"] = limits.copy_bandwidth(gpu)
     capability = ".".join(map(str, torch.cuda.get_device_capability()))
     text = [
         f"{speed.machine(gpu)}, capability {capability}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free",
@@ -166,7 +166,7 @@ def rows(args, size, precision, forms, shapes, train):
     """Figures of every form and shape; a row that fails says so."""
     import torch
 
-    from benchmarks import speed
+    from benchmarks import limits, speed
     from models import kernels_report
     from models.fast import trial
 
@@ -194,7 +194,7 @@ def rows(args, size, precision, forms, shapes, train):
         finally:
             once = None
         found[f"{form} {batch} x {height} x {width}"] = {
-            **speed.least_work(settings, dtypes()[precision]),
+            **limits.least_work(*speed.one_run(settings), dtypes()[precision]),
             "seconds": seconds,
             "images": batch,
             "peak": torch.cuda.max_memory_allocated(),

@@ -168,8 +168,7 @@ def child(args):
     once, before = None, peak_memory(device)
     for word in sys.stdin:
         if name == "limits":
-            limits = {} if args.no_limits else {p: limit(args, p, device) for p in args.precision}
-            answer = {"machine": machine(device), "limits": limits}
+            answer = {"machine": machine(device), "limits": {} if args.no_limits else all_limits(args, device)}
         elif name == "export":
             export(args)
             answer = {}
@@ -267,6 +266,22 @@ def peer(args):
     return network, text if takes_text else None
 
 
+def all_limits(args, device):
+    from benchmarks.limits import limit
+    from utils.evaluate import DTYPES
+
+    return {precision: limit(*one_run(args), DTYPES[precision], device) for precision in args.precision}
+
+
+def one_run(args):
+    """What `limits` needs to know of a row's run: the plain network, its inputs, whether it is a training step."""
+    import torch
+
+    side = (args.crop, args.crop) if args.train else (args.height, args.width)
+    network, second = plain(args)
+    return network, torch.empty(args.batch, 3, *side), second, args.train
+
+
 def contrastive(name, published):
     if name is None:
         return None
@@ -275,67 +290,6 @@ def contrastive(name, published):
     from utils.losses import Contrastive
 
     return Contrastive(models.get_model(name), published)
-
-
-# ---- the limit ----
-
-
-def limit(args, precision, device):
-    """Multiply-adds and least bytes of the convolutions, the device's rates, and the seconds that they imply."""
-    from utils.evaluate import DTYPES
-
-    dtype = DTYPES[precision]
-    totals = least_work(args, dtype)
-    rate, bandwidth = matrix_rate(dtype, device), copy_bandwidth(device)
-    seconds = max(totals["multiply_adds"] / rate, totals["bytes"] / bandwidth)
-    return {**totals, "multiply_adds_per_second": rate, "bytes_per_second": bandwidth, "seconds": seconds}
-
-
-def least_work(args, dtype):
-    """Multiply-adds and least bytes of the convolutions of one run."""
-    import torch
-    from torch import nn
-
-    totals = {"multiply_adds": 0, "bytes": 0}
-
-    def count(layer, inputs, output):
-        values = inputs[0].numel() + output.numel() + layer.weight.numel()
-        totals["multiply_adds"] += output.numel() * layer.weight[0].numel()
-        totals["bytes"] += values * dtype.itemsize
-
-    network, second = plain(args)
-    network.to("meta")
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
-            layer.register_forward_hook(count)
-    side = (args.crop, args.crop) if args.train else (args.height, args.width)
-    with torch.no_grad():
-        network(torch.empty(args.batch, 3, *side, device="meta"), None if second is None else second.to("meta"))
-    # a training step's gradients of inputs and of weights cost as much as the outputs, each
-    return {name: (3 if args.train else 1) * value for name, value in totals.items()}
-
-
-def matrix_rate(dtype, device):
-    """Multiply-adds a second, the better of a matrix product and a 3x3 convolution of 256 channels."""
-    import torch
-
-    side = 8192 if device.type == "cuda" else 1536
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    x = torch.randn(1, 256, 128, 128, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-    w = torch.randn(256, 256, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-    with torch.no_grad():
-        product = min(timed(lambda: a @ b, device) for _ in range(7))
-        convolution = min(timed(lambda: torch.conv2d(x, w), device) for _ in range(7))
-    return max(side**3 / product, 126**2 * 256 * w[0].numel() / convolution)
-
-
-def copy_bandwidth(device):
-    """Bytes a second, read and written, of copying an array that no cache holds."""
-    import torch
-
-    source = torch.ones(2**28 if device.type == "cuda" else 2**26, device=device)
-    target = torch.empty_like(source)
-    return 2 * source.numel() * 4 / min(timed(lambda: target.copy_(source), device) for _ in range(7))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def side_by_side(value, x, affine, gates, pixel):
 
 
 def example(random, channels):
-    """Arguments for a trial: the rows of a frame but for its first two."""
+    """Arguments for a trial: `value` begins a row above x and ends with it."""
     value, x, pixel = random(2, channels, 126, 131), random(2, channels, 125, 131), random(2, 1, 125, 131)
     kernel = [random(channels, 1, 3, 3), random(channels)]
     affine, gates = ([random(*shape) for _ in range(2)] for shape in ((channels, 1, 1), (2, channels, 1, 1)))
