@@ -108,7 +108,7 @@ def load_network(path, text_folder):
 
 def dehaze(network, pixels, prob, device, precision, most):
     """H x W x 3, uint8 or uint16, to the same."""
-    hazy = to_floats(to_bytes(pixels)[None].to(device))
+    hazy = to_floats(to_bytes(pixels)[None].to(device, memory_format=torch.channels_last))  # as the network works
     with torch.inference_mode():
         output = network(hazy, prob, free_memory(device, most))
     if not output.isfinite().all():

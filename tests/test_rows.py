@@ -1,18 +1,17 @@
 """The executor: bands of rows, in place, by any number of cores, give what the whole frame gives."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from models.fast.inference import inference_form
+from models.fast.plan import plan
 from models.fast.rows import Rows, Window
 from tests.test_forms import PROB, image, relative_error, trained
 
 
-def in_bands(network, most, num_workers, dtype=torch.float32):
+def in_bands(network, most, num_workers, dtype=torch.float32, keeps=True):
     form = inference_form(network, dtype)
-    form.rows = lambda image, memory: Rows(most, num_workers)
+    form.plan = lambda image, memory: (Rows(most, num_workers), keeps)
     return form
 
 
@@ -74,19 +73,33 @@ def test_no_tensor_of_low_bands_is_larger_than_the_first_stages_map():
     assert max(sizes) == 8 * 300 * 48
 
 
-def test_the_bands_height_follows_the_memory_and_too_little_is_refused():
-    form, hazy = inference_form(trained()), torch.empty(1, 3, 4000, 3000)
-    heights = [form.rows(hazy, memory).most for memory in (1.17e9, 1.18e9, 8e9, None)]
-    assert 1 <= heights[0] < heights[1] < heights[2] == heights[3]
+def test_a_first_stages_map_that_is_made_again_is_the_same():
+    network, hazy = trained("calip", window=40), image(2, 3, 77, 45)
+    kept, made_again = (in_bands(network, 7, 2, keeps=keeps)(hazy, PROB) for keeps in (True, False))
+    assert torch.equal(kept, made_again)
+
+
+def planned(device, memory, num_threads=2):
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    rows, keeps = plan((1, 4000, 3000), torch.device(device), 24, torch.float32, memory)
+    torch.set_num_threads(before)
+    return rows.most, rows.num_workers, keeps
+
+
+def test_less_memory_makes_lower_bands_then_a_map_twice_then_leaves_cores_out():
+    plans = [planned("cpu", memory) for memory in (None, 8e9, 2.35e9, 2.2e9, 1.83e9)]
+    assert plans[0] == plans[1] == (12, 2, True)
+    assert plans[2][0] < 12 and plans[2][1:] == (2, True)
+    assert plans[3][1:] == (2, False) and plans[4][1:] == (1, False)
+    assert planned("cpu", 2.5e9, 64)[1] < 64
     with pytest.raises(ValueError, match="3000 x 4000 pixels need .* GB, and 0.50 GB are free"):
-        form.rows(hazy, 5e8)
+        planned("cpu", 5e8)
 
 
 def test_a_cuda_frame_that_fits_is_not_cut():
-    form = inference_form(trained())
-    hazy = SimpleNamespace(shape=(1, 3, 1000, 1000), device=torch.device("cuda"), is_cuda=True)
-    assert form.rows(hazy, 8e9).most == form.rows(hazy, None).most == 1000
-    assert 64 < form.rows(hazy, 3e8).most < 1000
+    assert planned("cuda", None) == planned("cuda", 80e9) == (4000, 1, True)
+    assert 64 < planned("cuda", 5e9)[0] < 4000
 
 
 def test_an_error_on_any_core_ends_the_pass():

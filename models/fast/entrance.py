@@ -44,14 +44,15 @@ class Entrance(nn.Module):
 
     def forward(self, image, prob, rows):
         """B x 3 x H x W and B x K to B x C1 x H x W."""
-        bias, more = self.bias[:, None, None], None
+        bias, inputs, more = self.bias[:, None, None], [image], None
         if self.maps is not None:
             check_prob(prob, len(image), self.num_classes)
             maps, more = self.maps(image, prob.to(image.dtype), rows)
-            image = torch.cat([image, maps], dim=1)
+            inputs.append(maps)
 
         def entered(start, stop):
-            y = self.conv(Window.of(image, start, stop, 1).padded()) + bias
+            parts = [Window.of(part, start, stop, 1).padded() for part in inputs]
+            y = self.conv(torch.cat(parts, dim=1)) + bias
             return (y if more is None else y + more(start, stop)).to(self.out_dtype)
 
         return rows.fill(image.shape[2], entered, lambda: empty(image, len(self.bias), self.out_dtype))

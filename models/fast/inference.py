@@ -22,16 +22,8 @@ from .depthwise import depthwise, fits
 from .entrance import Entrance
 from .folding import affine, conv, fixed, fold_input, mlp, shifted_input, with_gelu
 from .graphs import Graphed
-from .rows import Rows, Window
-
-BAND_BYTES = 2**23  # of the widest intermediate of a band, 4 times the stage's channels, on a CPU
-BAND_ROWS = 12  # at least, where the memory allows it: bands copy what their neighbours share
-
-# Memory, measured with a margin; numbers are of the maps' type, one a pixel and channel of the first stage.
-MAPS = 1.75  # numbers a pixel of the frame
-IMAGES = 36  # bytes a pixel of the frame: the padded image, the entrance's maps or the output
-BAND = {"cpu": 28, "cuda": 20}  # numbers a pixel of a band
-HALO = {"cpu": 280, "cuda": 100}  # numbers a column: the rows around a band, and what the allocator keeps
+from .plan import plan
+from .rows import Window
 
 
 def inference_form(network, dtype=torch.float32, graphs=False):
@@ -68,15 +60,22 @@ class InferenceForm(nn.Module):
     def forward(self, hazy, prob=None, memory=None):
         """As MixDehazeNet, but for `memory`, the bytes that may be used beyond the arguments; None: as is fastest.
 
-        hazy: B x 3 x H x W in [-1, 1], prob: B x K; returns B x 3 x H x W in hazy's type. Less memory makes lower bands
-        of rows, with the same output to rounding. Raises ValueError with the sizes where it does not suffice.
+        hazy: B x 3 x H x W in [-1, 1], prob: B x K; returns B x 3 x H x W in hazy's type, to rounding the same with any
+        memory. Raises ValueError with the sizes where it does not suffice.
         """
         with torch.no_grad(), torch.autocast(hazy.device.type, enabled=False):
             height, width = hazy.shape[2:]
             image = reflect_extend(hazy.to(self.entrance.dtype), padded(height), padded(width))
             image = image.contiguous(memory_format=torch.channels_last)
-            rows = self.rows(image, memory)
-            x = self.features(self.entrance(image, prob, rows), rows)
+            copied = 0 if image is hazy else image.nbytes
+            rows, keeps = self.plan(image, None if memory is None else memory - copied)
+
+            def begin():
+                x = self.entrance(image, prob, rows)
+                run_blocks(self.stages[0], x, rows)
+                return x
+
+            x = self.features(begin, rows, keeps)
 
             def restored(start, stop):
                 k, b = self.exit(Window.of(x, start, stop, 1).padded().to(image.dtype)).split((1, 3), dim=1)
@@ -85,38 +84,31 @@ class InferenceForm(nn.Module):
 
             return rows.fill(height, restored, lambda: torch.empty_like(hazy)).to(hazy.dtype)
 
-    def rows(self, image, memory):
-        """How the rows of a frame are shared and cut."""
+    def plan(self, image, memory):
+        """How the frame is gone through: see plan.py."""
         batch, _, height, width = image.shape
-        number = batch * self.exit.in_channels * self.dtype.itemsize
-        row = number * width
-        if image.is_cuda:
-            most, num_workers = height, 1
-        else:
-            most, num_workers = max(BAND_BYTES // (4 * row), BAND_ROWS), torch.get_num_threads()
-        if memory is not None:
-            device = image.device.type
-            fixed = (MAPS * number + IMAGES * batch) * height * width + HALO[device] * row * num_workers
-            least = BAND[device] * row * num_workers
-            if memory < fixed + least:
-                raise ValueError(
-                    f"{width} x {height} pixels need {(fixed + least) / 1e9:.2f} GB, and {max(memory, 0) / 1e9:.2f} GB "
-                    "are free: allow more memory, or make the image smaller"
-                )
-            most = min(most, int((memory - fixed) / least))
-        return Rows(most, num_workers)
+        return plan((batch, height, width), image.device, self.exit.in_channels, self.dtype, memory)
 
-    def features(self, x, rows):
-        """The U-Net proper without its last convolution: B x C1 x H x W to the same, overwritten."""
-        maps = []
-        for stage, down in zip(self.stages[:2], self.downs, strict=True):
-            run_blocks(stage, x, rows)
-            maps.append(x)
-            x = downsampled(down, x, rows)
+    def features(self, begin, rows, keeps=True):
+        """The U-Net proper without its last convolution: B x C1 x H x W.
+
+        begin(): the first stage's map. keeps: whether it is kept for its join, or made again.
+        """
+        first = begin()
+        second = downsampled(self.downs[0], first, rows)
+        if not keeps:
+            first = None
+        run_blocks(self.stages[1], second, rows)
+        x = downsampled(self.downs[1], second, rows)
         run_blocks(self.stages[2], x, rows)
-        for stage, join in zip(self.stages[3:], self.joins, strict=True):
-            x = join(x, maps.pop(), rows)
-            run_blocks(stage, x, rows)
+        x = self.joins[0](x, second, rows)
+        del second
+        run_blocks(self.stages[3], x, rows)
+        if first is None:
+            first = begin()
+        x = self.joins[1](x, first, rows)
+        del first
+        run_blocks(self.stages[4], x, rows)
         return x
 
 

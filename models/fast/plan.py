@@ -1,0 +1,48 @@
+"""How the inference form goes through a frame: the height of its bands, and what it keeps, for the memory there is."""
+
+import torch
+
+from .rows import Rows
+
+BAND_BYTES = 2**23  # of the widest intermediate of a band, 4 times the stage's channels, on a CPU
+BAND_ROWS = 12  # at least, where the memory allows it: bands copy what their neighbours share
+FEW_ROWS = {"cpu": 6, "cuda": 64}  # lower bands cost more than to make the first stage's map twice
+
+# Memory, measured with a margin; numbers are of the maps' type, one a pixel and channel of the first stage.
+MAPS = {True: 1.75, False: 1.5}  # numbers a pixel of the frame, if the first stage's map is kept and if not
+IMAGES = 24  # bytes a pixel of the frame: the maps of the fusion, or the output
+BAND = {"cpu": 36, "cuda": 20}  # numbers a pixel of a band
+HALO = {"cpu": 150, "cuda": 100}  # numbers a column: the rows around a band, and what the allocator keeps
+LIBRARIES = 25e6  # bytes that their first use takes
+
+
+def plan(shape, device, channels, dtype, memory):
+    """(Rows, whether the first stage's map is kept for its join) for maps of B x channels x H x W.
+
+    shape: B, H and W. memory: the bytes there are; None: as is fastest. Less memory makes lower bands, then makes the
+    first stage's map a second time, then leaves cores out. Raises ValueError with the sizes where it does not suffice.
+    """
+    batch, height, width = shape
+    number = batch * channels * dtype.itemsize
+    row = number * width
+    if device.type == "cuda":
+        most, num_workers = height, 1
+    else:
+        most, num_workers = max(BAND_BYTES // (4 * row), BAND_ROWS), torch.get_num_threads()
+    if memory is None:
+        return Rows(most, num_workers), True
+    while True:
+        for keeps, least in ((True, FEW_ROWS[device.type]), (False, 1)):
+            maps = max(MAPS[keeps] * number, number + IMAGES * batch) * height * width
+            fixed = maps + HALO[device.type] * row * num_workers + LIBRARIES
+            band_row = BAND[device.type] * row * num_workers
+            if memory >= fixed + min(least, height) * band_row:
+                return Rows(min(most, int((memory - fixed) / band_row)), num_workers), keeps
+        if num_workers == 1:
+            break
+        num_workers //= 2
+    need, free = (fixed + band_row) / 1e9, max(memory, 0) / 1e9
+    raise ValueError(
+        f"{width} x {height} pixels need {need:.2f} GB, and {free:.2f} GB are free: "
+        "allow more memory, or make the image smaller"
+    )
