@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional as F
 
 from models import build_model, describe, restore
-from models.fast import inference
 from models.fast.inference import inference_form
 from models.fast.training import training_form
 
@@ -46,7 +45,7 @@ def test_inference_form_equals_training_form_in_evaluation_mode(fusion, merge, d
     training = training_form(copy.deepcopy(network))
     hazy = image(2, 3, 61, 47, dtype=dtype)
     for size in (2**21, 2**11):
-        monkeypatch.setattr(inference, "BAND_BYTES", size)
+        monkeypatch.setattr("models.fast.plan.BAND_BYTES", size)
         form = inference_form(network, dtype)
         assert relative_error(network, form, hazy, PROB.to(dtype)) < error
         assert relative_error(training, form, hazy, PROB.to(dtype)) < error
@@ -55,7 +54,7 @@ def test_inference_form_equals_training_form_in_evaluation_mode(fusion, merge, d
 @pytest.mark.parametrize("merge", ["concat", "add"])
 @pytest.mark.parametrize("shape", [(61, 47), (133, 60), (30, 20)])
 def test_inference_form_equals_the_network_with_windows(shape, merge, monkeypatch):
-    monkeypatch.setattr(inference, "BAND_BYTES", 2**11)
+    monkeypatch.setattr("models.fast.plan.BAND_BYTES", 2**11)
     network = trained(merge=merge, window=40).double()
     error = relative_error(network, inference_form(network, torch.float64), image(2, 3, *shape).double(), PROB.double())
     assert error < 1e-13
@@ -63,13 +62,13 @@ def test_inference_form_equals_the_network_with_windows(shape, merge, monkeypatc
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 50), (40, 41), (97, 44)])
 def test_inference_form_takes_any_image_size(shape, monkeypatch):
-    monkeypatch.setattr(inference, "BAND_BYTES", 2**11)
+    monkeypatch.setattr("models.fast.plan.BAND_BYTES", 2**11)
     network = trained()
     assert relative_error(network, inference_form(network), image(1, 3, *shape), PROB[:1]) < 1e-5
 
 
 def test_inference_form_is_the_same_on_any_number_of_threads(monkeypatch):
-    monkeypatch.setattr(inference, "BAND_BYTES", 2**11)
+    monkeypatch.setattr("models.fast.plan.BAND_BYTES", 2**11)
     form, hazy, outputs = inference_form(trained()), image(1, 3, 64, 64), []
     before = torch.get_num_threads()
     for num_threads in (1, 3):

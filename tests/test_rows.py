@@ -1,5 +1,7 @@
 """The executor: bands of rows, in place, by any number of cores, give what the whole frame gives."""
 
+from unittest import mock
+
 import pytest
 import torch
 
@@ -80,10 +82,8 @@ def test_a_first_stages_map_that_is_made_again_is_the_same():
 
 
 def planned(device, memory, num_threads=2):
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    rows, keeps = plan((1, 4000, 3000), torch.device(device), 24, torch.float32, memory)
-    torch.set_num_threads(before)
+    with mock.patch("torch.get_num_threads", return_value=num_threads):
+        rows, keeps = plan((1, 4000, 3000), torch.device(device), 24, torch.float32, memory)
     return rows.most, rows.num_workers, keeps
 
 
