@@ -39,7 +39,7 @@ class Entrance(nn.Module):
             self.num_classes = len(network.text)
             self.maps = MAPS.get(type(fusion), AnyMaps)(fusion, network.text, extra, dtype)
             own, bias = torch.cat([own, self.maps.weight], dim=1), bias + self.maps.bias
-        self.conv = conv(own, None, dtype)
+        self.conv, self.num_maps = conv(own, None, dtype), own.shape[1] - 3
         self.register_buffer("bias", bias.to(dtype))
 
     def forward(self, image, prob, rows):

@@ -87,7 +87,8 @@ class InferenceForm(nn.Module):
     def plan(self, image, memory):
         """How the frame is gone through: see plan.py."""
         batch, _, height, width = image.shape
-        return plan((batch, height, width), image.device, self.exit.in_channels, self.dtype, memory)
+        entrance = self.entrance.num_maps * image.itemsize
+        return plan((batch, height, width), image.device, self.exit.in_channels, self.dtype, memory, entrance)
 
     def features(self, begin, rows, keeps=True):
         """The U-Net proper without its last convolution: B x C1 x H x W.

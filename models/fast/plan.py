@@ -9,18 +9,19 @@ BAND_ROWS = 12  # at least, where the memory allows it: bands copy what their ne
 FEW_ROWS = {"cpu": 6, "cuda": 64}  # lower bands cost more than to make the first stage's map twice
 
 # Memory, measured with a margin; numbers are of the maps' type, one a pixel and channel of the first stage.
-MAPS = {True: 1.75, False: 1.5}  # numbers a pixel of the frame, if the first stage's map is kept and if not
-IMAGES = 24  # bytes a pixel of the frame: the maps of the fusion, or the output
+# Whether the first stage's map is kept: numbers a pixel of the frame at most, and while that map is made.
+MAPS = {True: (1.75, 1.0), False: (1.5, 1.5)}
 BAND = {"cpu": 36, "cuda": 20}  # numbers a pixel of a band
 HALO = {"cpu": 150, "cuda": 100}  # numbers a column: the rows around a band, and what the allocator keeps
 LIBRARIES = 25e6  # bytes that their first use takes
 
 
-def plan(shape, device, channels, dtype, memory):
+def plan(shape, device, channels, dtype, memory, entrance=0):
     """(Rows, whether the first stage's map is kept for its join) for maps of B x channels x H x W.
 
-    shape: B, H and W. memory: the bytes there are; None: as is fastest. Less memory makes lower bands, then makes the
-    first stage's map a second time, then leaves cores out. Raises ValueError with the sizes where it does not suffice.
+    shape: B, H and W. memory: the bytes there are; None: as is fastest. entrance: bytes a pixel that making the first
+    stage's map takes beside it. Less memory makes lower bands, then makes that map a second time, then leaves cores
+    out. Raises ValueError with the sizes where it does not suffice.
     """
     batch, height, width = shape
     number = batch * channels * dtype.itemsize
@@ -33,8 +34,9 @@ def plan(shape, device, channels, dtype, memory):
         return Rows(most, num_workers), True
     while True:
         for keeps, least in ((True, FEW_ROWS[device.type]), (False, 1)):
-            maps = max(MAPS[keeps] * number, number + IMAGES * batch) * height * width
-            fixed = maps + HALO[device.type] * row * num_workers + LIBRARIES
+            maps, at_entrance = MAPS[keeps]
+            pixel = max(maps * number, at_entrance * number + entrance * batch)
+            fixed = pixel * height * width + HALO[device.type] * row * num_workers + LIBRARIES
             band_row = BAND[device.type] * row * num_workers
             if memory >= fixed + min(least, height) * band_row:
                 return Rows(min(most, int((memory - fixed) / band_row)), num_workers), keeps
