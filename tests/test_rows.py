@@ -88,7 +88,7 @@ def planned(device, memory, num_threads=2):
 
 
 def test_less_memory_makes_lower_bands_then_a_map_twice_then_leaves_cores_out():
-    plans = [planned("cpu", memory) for memory in (None, 8e9, 2.35e9, 2.2e9, 1.83e9)]
+    plans = [planned("cpu", memory) for memory in (None, 8e9, 2.35e9, 2.2e9, 1.88e9)]
     assert plans[0] == plans[1] == (12, 2, True)
     assert plans[2][0] < 12 and plans[2][1:] == (2, True)
     assert plans[3][1:] == (2, False) and plans[4][1:] == (1, False)

@@ -11,8 +11,8 @@ FEW_ROWS = {"cpu": 6, "cuda": 64}  # lower bands cost more than to make the firs
 # Memory, measured with a margin; numbers are of the maps' type, one a pixel and channel of the first stage.
 # Whether the first stage's map is kept: numbers a pixel of the frame at most, and while that map is made.
 MAPS = {True: (1.75, 1.0), False: (1.5, 1.5)}
-BAND = {"cpu": 36, "cuda": 20}  # numbers a pixel of a band
-HALO = {"cpu": 150, "cuda": 100}  # numbers a column: the rows around a band, and what the allocator keeps
+BAND = {"cpu": 28, "cuda": 20}  # numbers a pixel of a band
+HALO = {"cpu": 300, "cuda": 100}  # numbers a column: the rows around a band, and what the allocator keeps
 LIBRARIES = 25e6  # bytes that their first use takes
 
 
