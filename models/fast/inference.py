@@ -22,7 +22,7 @@ from .depthwise import depthwise, fits
 from .entrance import Entrance
 from .folding import affine, conv, fixed, fold_input, mlp, shifted_input, with_gelu
 from .graphs import Graphed
-from .plan import plan
+from .plan import give_back, plan
 from .rows import Window
 
 
@@ -106,6 +106,7 @@ class InferenceForm(nn.Module):
         del second
         run_blocks(self.stages[3], x, rows)
         if first is None:
+            give_back()
             first = begin()
         x = self.joins[1](x, first, rows)
         del first

@@ -1,12 +1,14 @@
 """How the inference form goes through a frame: the height of its bands, and what it keeps, for the memory there is."""
 
+import ctypes
+
 import torch
 
 from .rows import Rows
 
 BAND_BYTES = 2**23  # of the widest intermediate of a band, 4 times the stage's channels, on a CPU
 BAND_ROWS = 12  # at least, where the memory allows it: bands copy what their neighbours share
-FEW_ROWS = {"cpu": 6, "cuda": 64}  # lower bands cost more than to make the first stage's map twice
+FEW_ROWS = {"cpu": 6, "cuda": 64}  # lower bands cost more than to make the first stage's map twice (CUDA: a guess)
 
 # Memory, measured with a margin; numbers are of the maps' type, one a pixel and channel of the first stage.
 # Whether the first stage's map is kept: numbers a pixel of the frame at most, and while that map is made.
@@ -48,3 +50,10 @@ def plan(shape, device, channels, dtype, memory, entrance=0):
         f"{width} x {height} pixels need {need:.2f} GB, and {free:.2f} GB are free: "
         "allow more memory, or make the image smaller"
     )
+
+
+def give_back():
+    """Give free pages back to the system: the C library keeps them in pieces that a map made again cannot use."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
+    if trim:
+        trim(0)
