@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from models.fast.inference import inference_form
-from models.fast.plan import plan
+from models.fast.plan import Plan, plan
 from models.fast.rows import Rows, Window
 from tests.test_forms import PROB, image, relative_error, trained
 
 
 def in_bands(network, most, num_workers, dtype=torch.float32, keeps=True):
     form = inference_form(network, dtype)
-    form.plan = lambda image, memory: (Rows(most, num_workers), keeps)
+    form.plan = lambda image, memory: Plan(Rows(most, num_workers), keeps, tidies=not keeps)
     return form
 
 
@@ -83,22 +83,23 @@ def test_a_first_stages_map_that_is_made_again_is_the_same():
 
 def planned(device, memory, num_threads=2):
     with mock.patch("torch.get_num_threads", return_value=num_threads):
-        rows, keeps = plan((1, 4000, 3000), torch.device(device), 24, torch.float32, memory)
-    return rows.most, rows.num_workers, keeps
+        found = plan((1, 4000, 3000), torch.device(device), 24, torch.float32, memory)
+    return found.rows.most, found.rows.num_workers, found.keeps, found.tidies
 
 
 def test_less_memory_makes_lower_bands_then_a_map_twice_then_leaves_cores_out():
-    plans = [planned("cpu", memory) for memory in (None, 8e9, 2.35e9, 2.2e9, 1.88e9)]
-    assert plans[0] == plans[1] == (12, 2, True)
-    assert plans[2][0] < 12 and plans[2][1:] == (2, True)
-    assert plans[3][1:] == (2, False) and plans[4][1:] == (1, False)
+    plans = [planned("cpu", memory) for memory in (None, 8e9, 2.35e9, 2.2e9, 2.0e9, 1.82e9)]
+    assert plans[0] == plans[1] == (12, 2, True, False)
+    assert plans[2] == (12, 2, True, True)
+    assert plans[3][0] < 12 and plans[3][1:] == (2, True, True)
+    assert plans[4][1:] == (2, False, True) and plans[5][1:] == (1, False, True)
     assert planned("cpu", 2.5e9, 64)[1] < 64
     with pytest.raises(ValueError, match="3000 x 4000 pixels need .* GB, and 0.50 GB are free"):
         planned("cpu", 5e8)
 
 
 def test_a_cuda_frame_that_fits_is_not_cut():
-    assert planned("cuda", None) == planned("cuda", 80e9) == (4000, 1, True)
+    assert planned("cuda", None) == planned("cuda", 80e9) == (4000, 1, True, False)
     assert 64 < planned("cuda", 5e9)[0] < 4000
 
 

@@ -22,7 +22,7 @@ from .depthwise import depthwise, fits
 from .entrance import Entrance
 from .folding import affine, conv, fixed, fold_input, mlp, shifted_input, with_gelu
 from .graphs import Graphed
-from .plan import give_back, plan
+from .plan import plan
 from .rows import Window
 
 
@@ -68,21 +68,15 @@ class InferenceForm(nn.Module):
             image = reflect_extend(hazy.to(self.entrance.dtype), padded(height), padded(width))
             image = image.contiguous(memory_format=torch.channels_last)
             copied = 0 if image is hazy else image.nbytes
-            rows, keeps = self.plan(image, None if memory is None else memory - copied)
-
-            def begin():
-                x = self.entrance(image, prob, rows)
-                run_blocks(self.stages[0], x, rows)
-                return x
-
-            x = self.features(begin, rows, keeps)
+            plan = self.plan(image, None if memory is None else memory - copied)
+            x = self.features(image, prob, plan)
 
             def restored(start, stop):
                 k, b = self.exit(Window.of(x, start, stop, 1).padded().to(image.dtype)).split((1, 3), dim=1)
                 part = image[:, :, start:stop]
                 return (k * part - b + part)[..., :width]
 
-            return rows.fill(height, restored, lambda: torch.empty_like(hazy)).to(hazy.dtype)
+            return plan.rows.fill(height, restored, lambda: torch.empty_like(hazy)).to(hazy.dtype)
 
     def plan(self, image, memory):
         """How the frame is gone through: see plan.py."""
@@ -90,33 +84,36 @@ class InferenceForm(nn.Module):
         entrance = self.entrance.num_maps * image.itemsize
         return plan((batch, height, width), image.device, self.exit.in_channels, self.dtype, memory, entrance)
 
-    def features(self, begin, rows, keeps=True):
-        """The U-Net proper without its last convolution: B x C1 x H x W.
-
-        begin(): the first stage's map. keeps: whether it is kept for its join, or made again.
-        """
-        first = begin()
-        second = downsampled(self.downs[0], first, rows)
-        if not keeps:
+    def features(self, image, prob, plan):
+        """The U-Net without its last convolution: B x 3 x H x W and B x K to B x C1 x H x W."""
+        first = self.first(image, prob, plan)
+        second = downsampled(self.downs[0], first, plan.rows)
+        if not plan.keeps:
             first = None
-        run_blocks(self.stages[1], second, rows)
-        x = downsampled(self.downs[1], second, rows)
-        run_blocks(self.stages[2], x, rows)
-        x = self.joins[0](x, second, rows)
+        self.stage(1, second, plan)
+        x = downsampled(self.downs[1], second, plan.rows)
+        self.stage(2, x, plan)
+        x = self.joins[0](x, second, plan.rows)
         del second
-        run_blocks(self.stages[3], x, rows)
+        self.stage(3, x, plan)
         if first is None:
-            give_back()
-            first = begin()
-        x = self.joins[1](x, first, rows)
+            first = self.first(image, prob, plan)
+        x = self.joins[1](x, first, plan.rows)
         del first
-        run_blocks(self.stages[4], x, rows)
+        self.stage(4, x, plan)
         return x
 
+    def first(self, image, prob, plan):
+        """The first stage's map."""
+        x = self.entrance(image, prob, plan.rows)
+        self.stage(0, x, plan)
+        return x
 
-def run_blocks(blocks, x, rows):
-    for block in blocks:
-        block(x, rows)
+    def stage(self, number, x, plan):
+        """Put x through a stage's blocks, in place."""
+        for block in self.stages[number]:
+            block(x, plan.rows)
+        plan.tidy()
 
 
 class Block(nn.Module):

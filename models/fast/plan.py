@@ -1,6 +1,7 @@
 """How the inference form goes through a frame: the height of its bands, and what it keeps, for the memory there is."""
 
 import ctypes
+from dataclasses import dataclass
 
 import torch
 
@@ -8,18 +9,35 @@ from .rows import Rows
 
 BAND_BYTES = 2**23  # of the widest intermediate of a band, 4 times the stage's channels, on a CPU
 BAND_ROWS = 12  # at least, where the memory allows it: bands copy what their neighbours share
-FEW_ROWS = {"cpu": 6, "cuda": 64}  # lower bands cost more than to make the first stage's map twice (CUDA: a guess)
+FEW_ROWS = {"cpu": 2, "cuda": 64}  # lower bands cost more than to make the first stage's map twice (CUDA: a guess)
 
 # Memory, measured with a margin; numbers are of the maps' type, one a pixel and channel of the first stage.
 # Whether the first stage's map is kept: numbers a pixel of the frame at most, and while that map is made.
 MAPS = {True: (1.75, 1.0), False: (1.5, 1.5)}
 BAND = {"cpu": 28, "cuda": 20}  # numbers a pixel of a band
-HALO = {"cpu": 300, "cuda": 100}  # numbers a column: the rows around a band, and what the allocator keeps
+# Numbers a column: the rows around a band, and what the allocator keeps; the second where free pages are given back.
+HALO = {"cpu": (300, 150), "cuda": (100, 100)}
 LIBRARIES = 25e6  # bytes that their first use takes
 
 
+@dataclass(frozen=True)
+class Plan:
+    """rows: the bands. keeps: whether the first stage's map is kept for its join, or made again.
+
+    tidies: whether free pages are given back to the system after every stage.
+    """
+
+    rows: Rows
+    keeps: bool = True
+    tidies: bool = False
+
+    def tidy(self):
+        if self.tidies:
+            give_back()
+
+
 def plan(shape, device, channels, dtype, memory, entrance=0):
-    """(Rows, whether the first stage's map is kept for its join) for maps of B x channels x H x W.
+    """The Plan for maps of B x channels x H x W.
 
     shape: B, H and W. memory: the bytes there are; None: as is fastest. entrance: bytes a pixel that making the first
     stage's map takes beside it. Less memory makes lower bands, then makes that map a second time, then leaves cores
@@ -33,15 +51,15 @@ def plan(shape, device, channels, dtype, memory, entrance=0):
     else:
         most, num_workers = max(BAND_BYTES // (4 * row), BAND_ROWS), torch.get_num_threads()
     if memory is None:
-        return Rows(most, num_workers), True
+        return Plan(Rows(most, num_workers))
     while True:
-        for keeps, least in ((True, FEW_ROWS[device.type]), (False, 1)):
+        band_row = BAND[device.type] * row * num_workers
+        for keeps, tidies, least in ((True, False, most), (True, True, FEW_ROWS[device.type]), (False, True, 1)):
             maps, at_entrance = MAPS[keeps]
             pixel = max(maps * number, at_entrance * number + entrance * batch)
-            fixed = pixel * height * width + HALO[device.type] * row * num_workers + LIBRARIES
-            band_row = BAND[device.type] * row * num_workers
+            fixed = pixel * height * width + HALO[device.type][tidies] * row * num_workers + LIBRARIES
             if memory >= fixed + min(least, height) * band_row:
-                return Rows(min(most, int((memory - fixed) / band_row)), num_workers), keeps
+                return Plan(Rows(min(most, int((memory - fixed) / band_row)), num_workers), keeps, tidies)
         if num_workers == 1:
             break
         num_workers //= 2
@@ -53,7 +71,7 @@ def plan(shape, device, channels, dtype, memory, entrance=0):
 
 
 def give_back():
-    """Give free pages back to the system: the C library keeps them in pieces that a map made again cannot use."""
+    """Give free pages back to the system: the C library keeps them in pieces that other maps cannot use."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
     if trim:
         trim(0)
