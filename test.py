@@ -109,7 +109,7 @@ def test(config, device, overrides=()):
     seconds = time.perf_counter() - before
     for row in rows:
         row |= {"name": pairs.hazy.name(row["index"]), "domain": labels[row["index"]]}
-    if not distributed.is_main():
+    if distributed.rank():
         return
     broken = [row["name"] for row in rows if math.isnan(row["psnr"])]
     if broken:
@@ -131,7 +131,7 @@ def test(config, device, overrides=()):
     }
     write_results(folder, metrics, rows)
     examples = [row["index"] for row in pick_examples(rows).values()]
-    pictures = {pairs.hazy.name(i): dehaze(network, samples[i], device) for i in examples}
+    pictures = {pairs.hazy.name(i): dehaze(network, batches.of_one(i)) for i in examples}
     write_report(folder, metrics, rows, pictures)
     for note in metrics["notes"]:
         print(f"note: {note}")
@@ -233,14 +233,14 @@ def notes(settings, saved):
 
 
 def progress(batches):
-    return tqdm(batches, unit="batch", disable=None if distributed.is_main() else True)
+    return tqdm(batches, unit="batch", disable=True if distributed.rank() else None)
 
 
 @torch.inference_mode()
-def dehaze(network, sample, device):
-    """The hazy, the dehazed and the clear picture of a sample, H x W x 3 uint8 RGB."""
-    output = network(sample["hazy"][None].to(device), torch.from_numpy(sample["prob"])[None].to(device))
-    return tuple(to_image(image) for image in (sample["hazy"], output[0], sample["clear"]))
+def dehaze(network, batch):
+    """The hazy, the dehazed and the clear picture of a batch of one, H x W x 3 uint8 RGB."""
+    output = network(batch["hazy"], batch["prob"])
+    return tuple(to_image(image[0]) for image in (batch["hazy"], output, batch["clear"]))
 
 
 if __name__ == "__main__":

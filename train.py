@@ -178,7 +178,7 @@ def optimise(network, state, terms, batches, settings, device, clock):
     for part in range(settings.accumulate):
         with clock.waiting():
             batch = next(batches)
-        hazy, clear, prob = (batch[name].to(device, non_blocking=True) for name in ("hazy", "clear", "prob"))
+        hazy, clear, prob = (batch[name] for name in ("hazy", "clear", "prob"))
         more_parts = part + 1 < settings.accumulate and isinstance(network, DistributedDataParallel)
         with network.no_sync() if more_parts else nullcontext():
             with autocast(device, settings.precision):
@@ -218,7 +218,7 @@ def validate(state, batches, config, device, stop, folder, bar):
     if distributed.rank() == 0:
         text = f"step {state.step}: validation {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}"
         bar.write(text, file=sys.stderr)
-        folder.picture("hazy | dehazed | clear", pictures(state.evaluated, batches.dataset, device), state.step)
+        folder.picture("hazy | dehazed | clear", pictures(state.evaluated, batches), state.step)
     return scores
 
 

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from datasets.batches import Batches
 from datasets.labels import read_labels
 from datasets.pairs import EvaluationSamples, Pairs
 from utils.config import load_config
@@ -33,7 +33,7 @@ def main(argv=None):
     pairs = Pairs(config.data.folder, config.data.test, config.data.max_pixels)
     labels = read_labels(pairs.folder, config.text.classes)
     samples = EvaluationSamples(pairs, np.zeros((len(pairs), 1), np.float32))
-    rows = evaluate(DarkChannel(), DataLoader(samples, sampler=range(len(pairs))), device, progress=tqdm)
+    rows = evaluate(DarkChannel(), Batches(samples, [[i] for i in range(len(pairs))], device, 0), device, progress=tqdm)
     for row in rows:
         name = pairs.names[row["index"]]
         row |= {"name": name, "domain": labels.get(name, "unlabelled")}

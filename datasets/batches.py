@@ -29,6 +29,10 @@ class Batches:
     def __iter__(self):
         return map(self.moved, iter(self.loader))
 
+    def of_one(self, index):
+        """A batch of one sample."""
+        return self.moved(collate([self.dataset[index]]))
+
     def moved(self, batch):
         batch = {k: v.to(self.device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
         return {**batch, "hazy": to_floats(batch["hazy"]), "clear": to_floats(batch["clear"])}

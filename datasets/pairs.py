@@ -88,18 +88,12 @@ class TrainingSamples(Dataset):
         self.crop, self.edge_decay, self.flip, self.rotate = crop, edge_decay, flip, rotate
 
     def __getitem__(self, sample):
-        """Returns hazy and clear (3 x crop x crop in [-1, 1]), prob (K) and name."""
-        return self.fetch(sample, to_tensor)
-
-    def __getitems__(self, samples):
-        """What a DataLoader asks for: as by index, but 8-bit images stay bytes (batches.py makes floats of them)."""
-        return [self.fetch(sample, to_tensor if self.haze_strength else to_bytes) for sample in samples]
-
-    def fetch(self, sample, convert):
+        """Returns hazy and clear (3 x crop x crop; of `to_bytes`, but of `to_tensor` where haze is thinned), prob (K)
+        and name."""
         index, position = sample
         rng = np.random.default_rng((self.seed, 2, position))
         images = augment(self.pairs.read(index), rng, self.crop, self.edge_decay, self.flip, self.rotate)
-        hazy, clear = map(convert, images)
+        hazy, clear = map(to_tensor if self.haze_strength else to_bytes, images)
         hazy = thin(hazy, clear, rng, self.haze_strength) if self.haze_strength else hazy
         prob = self.prob[index]
         return {
@@ -125,20 +119,13 @@ class EvaluationSamples(Dataset):
         return np.minimum(self.pairs.sizes, self.crop or 2**30).tolist()
 
     def __getitem__(self, index):
-        """Returns hazy and clear (3 x H x W in [-1, 1]), prob (K) and index."""
-        return self.fetch(index, to_tensor)
-
-    def __getitems__(self, indices):
-        """As that of TrainingSamples."""
-        return [self.fetch(index, to_bytes) for index in indices]
-
-    def fetch(self, index, convert):
+        """Returns hazy and clear (3 x H x W, of `to_bytes`), prob (K) and index."""
         images = self.pairs.read(index)
         if self.crop:
             images = [centre_crop(image, self.crop) for image in images]
         return {
-            "hazy": convert(images[0]),
-            "clear": convert(images[1]),
+            "hazy": to_bytes(images[0]),
+            "clear": to_bytes(images[1]),
             "prob": self.prob[index],
             "index": index,
         }

@@ -8,7 +8,7 @@ import torch
 from datasets import listing
 from datasets.augment import augment, centre_crop, thin
 from datasets.batches import Batches
-from datasets.images import read_image, to_image, to_tensor, write_image
+from datasets.images import read_image, to_floats, to_image, to_tensor, write_image
 from datasets.order import TrainingOrder, same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs, TrainingSamples, hold_out
 
@@ -200,4 +200,4 @@ def test_images_that_travel_as_bytes_become_the_same_floats_also_beside_16_bits(
     samples = EvaluationSamples(Pairs(tmp_path, "train"), np.zeros((3, 1)))
     for batch in Batches(samples, [[0, 2], [1, 0]], torch.device("cpu"), 0):
         for row, index in enumerate(batch["index"]):
-            assert all(torch.equal(batch[name][row], samples[index][name]) for name in ("hazy", "clear"))
+            assert all(torch.equal(batch[name][row], to_floats(samples[index][name])) for name in ("hazy", "clear"))

@@ -52,18 +52,17 @@ def mean_scores(rows):
 
 
 @torch.no_grad()
-def pictures(network, samples, device, num=3, crop=256):
-    """Centre crops of some samples as rows of hazy | dehazed | clear: 3 x H x W in [0, 1], on white."""
+def pictures(network, batches, num=3, crop=256):
+    """Centre crops of samples of a `Batches` as rows of hazy | dehazed | clear: 3 x H x W in [0, 1], on white."""
     network.eval()
     sheet = torch.ones(3, num, crop, 3, crop)
-    for row, index in enumerate(torch.linspace(0, len(samples) - 1, num).long().tolist()):
-        sample = samples[index]
-        height, width = sample["hazy"].shape[1:]
+    for row, index in enumerate(torch.linspace(0, len(batches.dataset) - 1, num).long().tolist()):
+        batch = batches.of_one(index)
+        height, width = batch["hazy"].shape[2:]
         top, left = max(height - crop, 0) // 2, max(width - crop, 0) // 2
-        hazy, clear = (sample[name][:, top : top + crop, left : left + crop] for name in ("hazy", "clear"))
-        output = network(hazy[None].to(device), torch.from_numpy(sample["prob"])[None].to(device))[0].cpu()
-        for column, image in enumerate((hazy, output, clear)):
-            sheet[:, row, : image.shape[1], column, : image.shape[2]] = image.clamp(-1, 1) * 0.5 + 0.5
+        hazy, clear = (batch[name][..., top : top + crop, left : left + crop] for name in ("hazy", "clear"))
+        for column, image in enumerate((hazy, network(hazy, batch["prob"]), clear)):
+            sheet[:, row, : image.shape[2], column, : image.shape[3]] = image[0].cpu().clamp(-1, 1) * 0.5 + 0.5
     return sheet.reshape(3, num * crop, 3 * crop)
 
 
