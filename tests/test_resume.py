@@ -95,6 +95,13 @@ def test_changed_settings_and_data_are_named(copied):
         changed().load_last("other")
 
 
+def test_a_run_that_has_made_no_step_takes_other_settings(copied):
+    last = copied / "checkpoints/tiny/last.pt"
+    state = torch.load(last)
+    torch.save({**state, "step": 0}, last)
+    assert changed("train.batch=1", "train.crop=40").load_last(state["data"]) is None
+
+
 def test_new_images_are_noticed(copied, capsys):
     shutil.copy("set/train/GT/000.png", "set/train/GT/100.png")
     shutil.copy("set/train/hazy/000.png", "set/train/hazy/100.png")

@@ -35,5 +35,5 @@ def refuse_non_finite(values, step, names, settings):
             remedies += ["use train.precision=fp32"] * (settings.precision == "bf16")
             raise FloatingPointError(
                 f"{term} is {value} at step {step}, images {', '.join(names)}: {' or '.join(remedies)}; "
-                "the last checkpoint is from before"
+                "the last checkpoint is from before, and another run=NAME can begin from it by model.init"
             )

@@ -57,7 +57,7 @@ class RunFolder:
         return self.load_last(data)
 
     def load_last(self, data):
-        """The newest readable checkpoint of this run, or None for a new one.
+        """The newest readable checkpoint of this run, or None for one that has made no step.
 
         A broken last.pt is set aside in favour of previous.pt, with a warning. Raises ValueError when neither can be
         read, or is there beside a best.pt; or when the settings have changed in a way that would change the result, or
@@ -73,6 +73,8 @@ class RunFolder:
             except ValueError as error:
                 problem = problem or error
                 continue
+            if not state["step"] and not problem:
+                return None  # nothing is lost: settings may be others than those with which no step was possible
             self.refuse_changes(state, data)
             if problem:
                 aside = self.last.with_name("last-broken.pt")
