@@ -4,24 +4,12 @@ Haze weakens a scene's edges and leaves their places and directions. So the imag
 their gradients alone (orientation correlation: Fitch, Kadyrov, Christmas, Kittler, BMVC 2002), at all shifts at once.
 """
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from scipy import fft
 
 REACH = 48  # pixels, of the shifts that are looked at
 NOISE = 0.3  # gradient in grey levels a pixel that noise and compression make
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """agreement: correlation as the images lie, in [-1, 1]. best: the highest one, when `clear` is moved by `shift`
-    (right, down) in pixels."""
-
-    agreement: float
-    best: float
-    shift: tuple
 
 
 def gradient(image):
@@ -32,7 +20,11 @@ def gradient(image):
 
 
 def align(hazy, clear):
-    """The Alignment of two gradients of one size, H x W complex64."""
+    """(agreement, best, shift) of two gradients of one size, H x W complex64.
+
+    agreement: correlation as the images lie, in [-1, 1]. best: the highest one, when `clear` is moved by `shift`
+    (right, down) in pixels.
+    """
     fields = [directions(gradient) for gradient in (hazy, clear)]
     size = [fft.next_fast_len(side + REACH) for side in hazy.shape]  # beyond the edge: zeros, not the other edge
     first, second = (fft.fft2(field, size) for field in fields)
@@ -42,7 +34,7 @@ def align(hazy, clear):
     window = np.roll(plane, reach, (0, 1))[: 2 * reach[0] + 1, : 2 * reach[1] + 1] / max(energy, 1e-6)
     row, column = np.unravel_index(window.argmax(), window.shape)
     shift = (int(column) - reach[1], int(row) - reach[0])
-    return Alignment(float(window[reach[0], reach[1]]), float(window[row, column]), shift)
+    return float(window[reach[0], reach[1]]), float(window[row, column]), shift
 
 
 def directions(gradient):

@@ -12,15 +12,11 @@ def fingerprint(pairs):
     The same for every copy of a split, wherever it lies and whether its files are links. Reads every file: about a
     second a gigabyte on two cores, once the disk has given it.
     """
-    files = [(side, listing.path(i)) for side, listing in sides(pairs) for i in range(len(listing))]
+    sides = ("hazy", pairs.hazy), ("GT", pairs.clear)
+    files = [(side, listing.path(i)) for side, listing in sides for i in range(len(listing))]
     with ThreadPoolExecutor(8) as pool:  # hashlib and reading leave the other threads alone
         entries = pool.map(lambda file: entry(file[0], file[1].name, file[1].read_bytes()), files)
         return combine(entries)
-
-
-def sides(pairs):
-    """The Listings of a Pairs, each with the name of its folder."""
-    return (("hazy", pairs.hazy), ("GT", pairs.clear))
 
 
 def entry(side, name, content):

@@ -6,8 +6,6 @@ import os
 import shutil
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -17,14 +15,6 @@ from .raw import find_pairs
 
 BORDER = 10  # pixels a side by which SOTS indoor's clear images exceed the hazy ones: the literature crops them
 BESIDE = ("domains.csv", "domains.npz", "domains.png", "data_report.html")  # files of ours in a laid out set
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What becomes one file of the set. cropped: without its border of BORDER pixels, a written copy."""
-
-    source: Path
-    cropped: bool = False
 
 
 def lay_out(roots, to, domains=False):
@@ -41,29 +31,32 @@ def lay_out(roots, to, domains=False):
     tables = domain_tables(pairs, to) if domains else {}
     refuse_other(plan, tables, to)
     kinds = Counter()
-    for target, entry in tqdm(plan.items(), desc=str(to), unit="file", delay=2, disable=None):
+    for target, (source, cropped) in tqdm(plan.items(), desc=str(to), unit="file", delay=2, disable=None):
         if not os.path.lexists(target):
-            put(target, entry)
-        kinds[entry.cropped, target.is_symlink()] += 1
+            put(target, source, cropped)
+        kinds[cropped, target.is_symlink()] += 1
     for path, text in tables.items():
         replace_file(path, text)
     return describe(pairs, alone, kinds, tables, to)
 
 
 def plan_files(pairs, to):
-    """{target: Entry} of both sides. Raises ValueError where two images would get one name."""
+    """{target: (source, whether it loses its border of BORDER pixels)} of both sides.
+
+    Raises ValueError where two images would get one name.
+    """
     plan = {}
     for pair in tqdm(pairs, desc="sizes", unit="pair", delay=2, disable=None):
         cropped = has_border(pair)
         ending = ".png" if cropped else pair.clear.suffix
         for side, name, entry in (
-            ("hazy", pair.hazy.name, Entry(pair.hazy)),
-            ("GT", pair.hazy.stem + ending, Entry(pair.clear, cropped)),
+            ("hazy", pair.hazy.name, (pair.hazy, False)),
+            ("GT", pair.hazy.stem + ending, (pair.clear, cropped)),
         ):
             target = to / pair.split / side / name
             if plan.setdefault(target, entry) != entry:
                 raise ValueError(
-                    f"{plan[target].source} and {entry.source} would both become {target}: lay them out into two sets"
+                    f"{plan[target][0]} and {entry[0]} would both become {target}: lay them out into two sets"
                 )
     return plan
 
@@ -85,33 +78,33 @@ def refuse_other(plan, tables, to):
     for path in sorted(walk(to)):
         if path.name.startswith(".") or (path.name in BESIDE and path not in tables):
             continue
-        ours = path.read_bytes() == tables[path] if path in tables else path in plan and same(path, plan[path])
+        ours = path.read_bytes() == tables[path] if path in tables else path in plan and same(path, *plan[path])
         if not ours:
             raise ValueError(f"--to {to} has other content, first {path}: choose an empty place, or move it away")
 
 
-def same(target, entry):
+def same(target, source, cropped):
     """Whether a file is the one that `put` would make; a copy is known by its source's time of modification."""
     if target.is_symlink():
-        return not entry.cropped and os.path.realpath(target) == os.path.realpath(entry.source)
-    found, source = target.stat(), entry.source.stat()
-    return abs(found.st_mtime - source.st_mtime) < 2.1 and (entry.cropped or found.st_size == source.st_size)
+        return not cropped and os.path.realpath(target) == os.path.realpath(source)
+    found, origin = target.stat(), source.stat()
+    return abs(found.st_mtime - origin.st_mtime) < 2.1 and (cropped or found.st_size == origin.st_size)
 
 
-def put(target, entry):
+def put(target, source, cropped):
     """Make one file of the set: a link, else a copy; or the image without its border."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not entry.cropped:
+    if not cropped:
         with suppress(OSError, NotImplementedError):  # a file system without links
-            target.symlink_to(entry.source.resolve())
+            target.symlink_to(source.resolve())
             return
     aside = target.with_name(f".{target.stem}.tmp{target.suffix}")
     try:
-        if entry.cropped:
-            write_image(aside, read_image(entry.source)[BORDER:-BORDER, BORDER:-BORDER])
-            shutil.copystat(entry.source, aside)
+        if cropped:
+            write_image(aside, read_image(source)[BORDER:-BORDER, BORDER:-BORDER])
+            shutil.copystat(source, aside)
         else:
-            shutil.copy2(entry.source, aside)
+            shutil.copy2(source, aside)
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)

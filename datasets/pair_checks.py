@@ -33,11 +33,11 @@ def check_pair(hazy, clear, scale):
     gradients = gradient(hazy), gradient(clear)
     ratio = np.abs(gradients[0]).mean() / max(np.abs(gradients[1]).mean(), 1e-6)
     if min(hazy.shape[:2]) >= SMALLEST:
-        found = align(*gradients)
-        if np.hypot(*found.shift) >= SHIFTED and found.best > max(SURE, BETTER * found.agreement):
-            yield "shifted", f"the hazy image is moved by {moved(found.shift, scale)} pixels"
-        elif found.agreement < SAME_SCENE and ratio > TOO_HAZY:
-            yield "unrelated", f"the images have nothing in common (agreement {found.agreement:.2f})"
+        agreement, best, shift = align(*gradients)
+        if np.hypot(*shift) >= SHIFTED and best > max(SURE, BETTER * agreement):
+            yield "shifted", f"the hazy image is moved by {moved(shift, scale)} pixels"
+        elif agreement < SAME_SCENE and ratio > TOO_HAZY:
+            yield "unrelated", f"the images have nothing in common (agreement {agreement:.2f})"
             return
     darkness = dark_channel(hazy) - dark_channel(clear)
     if ratio > HAZIER and darkness < -DARKER:

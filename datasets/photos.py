@@ -152,11 +152,12 @@ def write_photo(path, photo):
 
     Raises ValueError naming the file where its format cannot hold it.
     """
-    pixels, alpha = photo.pixels, photo.alpha
+    array = photo.pixels
     if photo.grey:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)  # a network's grey is not exactly grey
+        array = cv2.cvtColor(array, cv2.COLOR_RGB2GRAY)  # a network's grey is not exactly grey
+    array = array if photo.alpha is None else np.dstack([array, photo.alpha])
     try:
-        data = (encode_16_bit if pixels.dtype == np.uint16 else encode_8_bit)(photo, with_alpha(pixels, alpha))
+        data = (encode_16_bit if array.dtype == np.uint16 else encode_8_bit)(photo, array)
     except (ValueError, OSError, cv2.error) as error:
         raise ValueError(f"{path} cannot be written as {photo.format}: {first_line(error)}") from None
     replace_file(path, data)
@@ -164,10 +165,6 @@ def write_photo(path, photo):
 
 def first_line(error):
     return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def with_alpha(pixels, alpha):
-    return pixels if alpha is None else np.dstack([pixels, alpha])
 
 
 def encode_8_bit(photo, array):

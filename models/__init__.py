@@ -3,21 +3,3 @@
 from .build import build_model, describe, restore, start_from
 from .fast import export_program, form_pays, inference_form, kernels_report, training_form, use_plain
 from .published import is_published, load_published, needs_text, network_of, published_state
-
-__all__ = [
-    "build_model",
-    "describe",
-    "export_program",
-    "form_pays",
-    "inference_form",
-    "is_published",
-    "kernels_report",
-    "load_published",
-    "needs_text",
-    "network_of",
-    "published_state",
-    "restore",
-    "start_from",
-    "training_form",
-    "use_plain",
-]

@@ -29,8 +29,7 @@ def build_model(size="s", fusion="calip", merge="concat", text=None, window=None
         raise ValueError(f"window must be a number of pixels or None, got {window!r}")
     text = torch.as_tensor(text, dtype=torch.get_default_dtype()).clone()
     window = window and padded(window)  # a small crop is extended before it is trained on
-    channels = SIZES[size][0][0]
-    return MixDehazeNet(size, FUSIONS[fusion](text.shape[1], merge, channels, window), merge, text)
+    return MixDehazeNet(size, FUSIONS[fusion](text.shape[1], merge, SIZES[size][0][0], window), merge, text)
 
 
 def describe(network):
@@ -52,68 +51,41 @@ def restore(description, state=None):
     return network.eval()
 
 
-@torch.no_grad()
-def widen(network, plain_state):
-    """Load a plain network's state dict into a fusion network so that it starts at exactly the plain one's outputs.
-
-    With merge "concat" the entrance convolution's weights for the extra channels are set to zero; with "add" the layer
-    that makes the added channels is. The fusion's other parameters keep their fresh values.
-    Raises ValueError naming the tensors that do not fit.
-    """
-    own = network.state_dict()
-    expected = {name for name in own if name != "text" and not name.startswith("fusion.")}
-    entrance = "patch_embed.weight"
-    check_names(expected, plain_state)
-    state = dict(plain_state)
-    if network.merge == "concat":
-        state[entrance] = torch.zeros_like(own[entrance])
-        state[entrance][:, :3] = plain_state[entrance]
-    else:
-        last = network.fusion.project if hasattr(network.fusion, "project") else network.fusion.out
-        for parameter in last.parameters():
-            parameter.zero_()
-    check_shapes(own, state)
-    network.load_state_dict(state, strict=False)
-
-
 def start_from(network, source):
-    """Give a network the weights of another of the same size; a plain one is widened for a fusion network.
+    """Give a network the weights of another of the same size; the text embeddings stay its own.
 
-    The text embeddings stay the network's own. Raises ValueError naming what does not fit.
+    A fusion network starts at exactly the outputs of a plain source: with merge "concat" the entrance convolution's
+    weights for the extra channels are zero, with "add" the layer that makes the added channels is. The fusion's other
+    parameters keep their fresh values. Raises ValueError naming what does not fit.
     """
     if network.size != source.size:
         raise ValueError(f"the weights are of a network of size {source.size}, not {network.size}")
-    state = source.state_dict()
-    if network.fusion is not None and source.fusion is None:
-        return widen(network, state)
+    own, state = network.state_dict(), source.state_dict()
     if network.fusion is not None:
         state["text"] = network.text
+    if network.fusion is not None and source.fusion is None:
+        zero = ("fusion.project.", "fusion.out.") if network.merge == "add" else ()
+        for name, value in own.items():
+            if name.startswith("fusion."):
+                state[name] = torch.zeros_like(value) if name.startswith(zero) else value
+        extra = torch.zeros_like(own["patch_embed.weight"][:, 3:])
+        state["patch_embed.weight"] = torch.cat([state["patch_embed.weight"], extra], dim=1)
     load_exactly(network, state)
 
 
 def load_exactly(network, state):
-    """Load a state dict; ValueError names tensors that are missing, unexpected or misshapen."""
+    """Load a state dict of tensors; ValueError names those that are missing, unexpected or misshapen."""
     own = network.state_dict()
-    check_names(own, state)
-    check_shapes(own, state)
-    network.load_state_dict(state)
-
-
-def check_names(expected, state):
-    missing, unexpected = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
-    if missing or unexpected:
-        parts = [f"{what} {_few(names)}" for what, names in (("missing", missing), ("unexpected", unexpected)) if names]
-        raise ValueError("the weights do not fit this network: " + "; ".join(parts))
-
-
-def check_shapes(own, state):
     wrong = [
-        f"{name} is {_shape(value)}, not {_shape(own[name])}"
-        for name, value in state.items()
-        if getattr(value, "shape", None) != own[name].shape
+        f"{name} is {_shape(state[name])}, not {_shape(value)}"
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
     ]
-    if wrong:
-        raise ValueError(f"the weights do not fit this network: {_few(wrong)}")
+    problems = {"missing ": own.keys() - state.keys(), "unexpected ": state.keys() - own.keys(), "": wrong}
+    parts = [what + _few(sorted(names)) for what, names in problems.items() if names]
+    if parts:
+        raise ValueError("the weights do not fit this network: " + "; ".join(parts))
+    network.load_state_dict(state)
 
 
 def _few(names, most=4):
@@ -122,4 +94,4 @@ def _few(names, most=4):
 
 
 def _shape(value):
-    return " x ".join(map(str, value.shape)) or "a scalar" if hasattr(value, "shape") else type(value).__name__
+    return " x ".join(map(str, value.shape)) or "a scalar"

@@ -41,13 +41,12 @@ class CalipFusion(nn.Module):
 
         if self.training or self.window is None:
             attention = similarity.flatten(2).softmax(dim=2)  # B x K x HW
-            class_image = torch.einsum("bk,bkn,bcn->bc", prob, attention, pixels.flatten(2))
-            class_image = class_image[:, :, None, None].expand_as(pixel_text)
+            class_image = torch.einsum("bk,bkn,bcn->bc", prob, attention, pixels.flatten(2))[:, :, None, None]
         else:
             height, width = image.shape[2:]
             places = class_images(class_sums(similarity.exp(), pixels), prob, self.window)
             class_image = at_pixels(places, (0, height), (0, width), height, width)
-        return self.project(torch.cat([pixel_text, class_image], dim=1))
+        return self.project(torch.cat([pixel_text, class_image.expand_as(pixel_text)], dim=1))
 
 
 def similarities(pixels, classes, temperature=2.0):

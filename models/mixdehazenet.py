@@ -94,9 +94,8 @@ class SKFusion(nn.Module):
     def __init__(self, dim):
         super().__init__()
         hidden = max(dim // 8, 4)
-        self.mlp = nn.Sequential(
-            nn.Conv2d(dim, hidden, 1, bias=False), nn.ReLU(), nn.Conv2d(hidden, 2 * dim, 1, bias=False)
-        )
+        layers = nn.Conv2d(dim, hidden, 1, bias=False), nn.ReLU(), nn.Conv2d(hidden, 2 * dim, 1, bias=False)
+        self.mlp = nn.Sequential(*layers)
 
     def forward(self, x, skip):
         """x, skip: B x dim x H x W; returns their weighted sum, the same shape."""
@@ -117,9 +116,7 @@ class MixDehazeNet(nn.Module):
     def __init__(self, size="s", fusion=None, merge="concat", text=None):
         super().__init__()
         (c1, c2, c3, c4, c5), (n1, n2, n3, n4, n5) = SIZES[size]
-        self.size = size
-        self.fusion = fusion
-        self.merge = merge
+        self.size, self.fusion, self.merge = size, fusion, merge
         if fusion is not None:
             self.register_buffer("text", text)
 
@@ -168,8 +165,7 @@ class MixDehazeNet(nn.Module):
         skip2 = self.skip2(x)
         x = self.up1(self.stage3(self.down2(x)))
         x = self.up2(self.stage4(self.fusion1(x, skip2) + x))
-        x = self.stage5(self.fusion2(x, skip1) + x)
-        return self.patch_unembed(x)
+        return self.patch_unembed(self.stage5(self.fusion2(x, skip1) + x))
 
 
 def stage(dim, depth):

@@ -75,10 +75,7 @@ def load_published(state_dict, text=None):
     if fusion == "parametric" and text is None:
         raise ValueError("a MixCLDehazeNet checkpoint holds no text embeddings: give them as text, a K x D tensor")
     network = build_model(size, fusion, text=text)
-    state = {}
-    for name, value in published.items():
-        if not WITHOUT_EFFECT.fullmatch(name):
-            state[rename(name)] = value
+    state = {rename(name): value for name, value in published.items() if not WITHOUT_EFFECT.fullmatch(name)}
     if fusion == "parametric":
         state["text"] = network.text
         for name in set(AS_KERNELS) & set(state):

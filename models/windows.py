@@ -26,16 +26,6 @@ def cell_sums(x, top=0):
     return F.avg_pool2d(x, CELL, ceil_mode=True, divisor_override=1)
 
 
-def joined(parts, height):
-    """The cells of a frame of `height` pixels from pairs of `top` and `cell_sums`, whose rows may share cells."""
-    frame = None
-    for top, part in parts:
-        if frame is None:
-            frame = part.new_zeros(*part.shape[:2], cells(height), part.shape[3])
-        frame[:, :, top // CELL :][:, :, : part.shape[2]] += part
-    return frame
-
-
 def window_sums(x, side):
     """Sums over every window of `side` pixels within the frame: B x C x h x w cells to B x C x h' x w' places.
 

@@ -5,8 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from models import build_model, describe, restore
+from models.fast.entrance import joined
 from models.fusion import CalipFusion
-from models.windows import CELL, at_pixels, cell_sums, joined, window_sums
+from models.windows import CELL, at_pixels, cell_sums, window_sums
 
 torch.manual_seed(0)
 TEXT = F.normalize(torch.randn(2, 64, dtype=torch.float64), dim=1)

@@ -64,16 +64,12 @@ def why_no_gpu():
 
 
 def rank():
+    """This process's number; process 0 writes files and prints."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size():
     return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def is_main():
-    """Whether this is the process that writes files and prints."""
-    return rank() == 0
 
 
 def on_main(work):
@@ -86,7 +82,7 @@ def on_main(work):
         return work()
     outcome = [False, None]
     try:
-        if is_main():
+        if rank() == 0:
             outcome = [True, work()]
     finally:
         dist.broadcast_object_list(outcome)

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 MOST_FILES, FEWEST_FILES = 4096, 128  # that a script may have open
@@ -20,18 +21,13 @@ REMEDIES = {
 }
 
 
-class Help(argparse.RawDescriptionHelpFormatter):
-    """The examples as they are written, and an option a line where the terminal is as wide as the examples."""
-
-    def __init__(self, prog):
-        super().__init__(prog, max_help_position=36, width=min(120, shutil.get_terminal_size((120, 24)).columns))
-
-
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, and whose options may stand anywhere."""
 
     def __init__(self, doc):
-        super().__init__(description=doc, formatter_class=Help)
+        # The examples as they are written, and an option a line where the terminal is as wide as the examples.
+        options = {"max_help_position": 36, "width": min(120, shutil.get_terminal_size((120, 24)).columns)}
+        super().__init__(description=doc, formatter_class=partial(argparse.RawDescriptionHelpFormatter, **options))
 
     def parse_args(self, args=None, namespace=None):
         return self.parse_intermixed_args(args, namespace)

@@ -1,6 +1,7 @@
 """Every setting with its default, and what it may be."""
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -205,13 +206,7 @@ def shown(value):
 
 def to_plain(config):
     """Nested dicts, lists, numbers and strings: for YAML, JSON and checkpoints."""
-
-    def plain(value):
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-    return plain(dataclasses.asdict(config))
+    return json.loads(json.dumps(dataclasses.asdict(config)))  # tuples become lists
 
 
 def flatten(values, prefix=""):

@@ -23,5 +23,3 @@ DOMAINS = {
     "indoor": Domain((room,) * 5 + (photograph,), INDOORS, indoor_haze),
     "outdoor": Domain((street, landscape, street, landscape, street, photograph), OUTDOORS, outdoor_haze),
 }
-
-__all__ = ["DOMAINS", "compress", "develop"]

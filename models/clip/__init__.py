@@ -7,5 +7,3 @@ Start reading at zero_shot.py.
 from .encoder import build_encoder, load_encoder
 from .weights import identify
 from .zero_shot import ZeroShot
-
-__all__ = ["ZeroShot", "build_encoder", "identify", "load_encoder"]

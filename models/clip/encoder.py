@@ -2,7 +2,6 @@
 
 import difflib
 import logging
-from contextlib import contextmanager
 
 from .weights import fetch, find_tag, first_line, load_weights, local_file, sidecar, trained_with_quick_gelu
 
@@ -66,23 +65,15 @@ def build_encoder(architecture, preprocessing=None):
     import open_clip
 
     preprocessing = {name: value for name, value in (preprocessing or {}).items() if name != "size"}
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # it warns that the weights are random: they are loaded afterwards
     try:
-        with no_warnings():
-            encoder = open_clip.create_model(
-                architecture, load_weights=False, pretrained_text=False, force_preprocess_cfg=preprocessing
-            )
-            encoder.tokenizer = open_clip.get_tokenizer(architecture)
+        encoder = open_clip.create_model(
+            architecture, load_weights=False, pretrained_text=False, force_preprocess_cfg=preprocessing
+        )
+        encoder.tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:  # a package that this architecture needs is missing, or its tokenizer is on the hub
         raise ValueError(f"text.encoder={architecture} cannot be built: {first_line(error)}") from None
-    return encoder
-
-
-@contextmanager
-def no_warnings():
-    """Hide open_clip's warning that the weights are random: they are loaded afterwards."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
     finally:
         logging.disable(before)
+    return encoder

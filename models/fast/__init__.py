@@ -9,12 +9,3 @@ from .inference import inference_form
 from .layout import form_pays
 from .training import training_form
 from .trial import kernels_report, use_plain
-
-__all__ = [
-    "export_program",
-    "form_pays",
-    "inference_form",
-    "kernels_report",
-    "training_form",
-    "use_plain",
-]

@@ -124,15 +124,7 @@ def forward_kernel(
 
 @triton.jit(do_not_specialize=["height", "width"])
 def gradient_kernel(
-    grad,
-    weights,
-    padded,
-    height,
-    width,
-    C: tl.constexpr,
-    VECTOR: tl.constexpr,
-    LANES: tl.constexpr,
-    RUN: tl.constexpr,
+    grad, weights, padded, height, width, C: tl.constexpr, VECTOR: tl.constexpr, LANES: tl.constexpr, RUN: tl.constexpr
 ):
     """The gradient of the padded map: the correlation of the zero-filled gradients with the flipped kernels.
 

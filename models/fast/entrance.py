@@ -5,17 +5,9 @@ import copy
 import torch
 from torch import nn
 
-from ..fusion import (
-    CalipFusion,
-    ParametricFusion,
-    class_images,
-    class_sums,
-    class_weights,
-    similarities,
-    tilted_mean,
-)
+from ..fusion import CalipFusion, ParametricFusion, class_images, class_sums, class_weights, similarities, tilted_mean
 from ..mixdehazenet import check_prob
-from ..windows import at_pixels, joined
+from ..windows import CELL, at_pixels, cells
 from .folding import conv, fixed
 from .rows import Window
 
@@ -63,6 +55,16 @@ def empty(image, channels, dtype):
     batch, _, height, width = image.shape
     shape = batch, channels, height, width
     return torch.empty(shape, dtype=dtype, device=image.device, memory_format=torch.channels_last)
+
+
+def joined(parts, height):
+    """The cells of a frame of `height` pixels from pairs of `top` and `cell_sums`, whose rows may share cells."""
+    frame = None
+    for top, part in parts:
+        if frame is None:
+            frame = part.new_zeros(*part.shape[:2], cells(height), part.shape[3])
+        frame[:, :, top // CELL :][:, :, : part.shape[2]] += part
+    return frame
 
 
 class CalipMaps(nn.Module):

@@ -30,11 +30,8 @@ def training_form(network, recompute=False):
     for module in network.modules():
         # Another class on the same object: parameters, their names and their order stay, and with them state dicts
         # and optimiser states. A module put in its place would have to copy all that.
-        if type(module) is MixDehazeNet:
-            module.__class__ = Network
-            module.recompute = recompute
-        elif type(module) is MixStructureBlock:
-            module.__class__ = Block
+        if type(module) in (MixDehazeNet, MixStructureBlock):
+            module.__class__ = Network if type(module) is MixDehazeNet else Block
             module.recompute = recompute
         elif type(module) is nn.Conv2d and module.padding_mode == "reflect":
             module.__class__ = ReflectConv2d
@@ -47,8 +44,6 @@ def training_form(network, recompute=False):
 
 class Network(MixDehazeNet):
     """A MixDehazeNet that casts its weights at once where autocast would cast them one by one."""
-
-    recompute = False
 
     def forward(self, hazy, prob=None):
         """As MixDehazeNet."""
@@ -84,8 +79,6 @@ class ReflectConv2d(nn.Conv2d):
 
 class Block(MixStructureBlock):
     """A MixStructureBlock whose primitives are faster; the block itself is written in mixdehazenet.py."""
-
-    recompute = False
 
     def forward(self, x):
         """x: B x dim x H x W; returns the same shape."""

@@ -8,23 +8,3 @@ from .comparison import as_text, changed_settings, comparison_table, equal, most
 from .data_report import write_data_report
 from .report import pick_examples, write_report
 from .tables import environment, image_names, read_metrics, results_folder, score_table, summarise, write_results
-
-__all__ = [
-    "as_text",
-    "changed_settings",
-    "comparison_table",
-    "environment",
-    "equal",
-    "image_names",
-    "model_card",
-    "most_different",
-    "open_groups",
-    "pick_examples",
-    "read_metrics",
-    "results_folder",
-    "score_table",
-    "summarise",
-    "write_data_report",
-    "write_report",
-    "write_results",
-]

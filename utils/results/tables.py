@@ -37,7 +37,8 @@ def write_results(folder, metrics, rows):
     writer.writeheader()
     writer.writerows(rows)
     write_text(folder / "results.csv", table.getvalue())
-    text = json.dumps(finite(metrics), indent=2, ensure_ascii=False, allow_nan=False)
+    metrics = json.loads(json.dumps(metrics), parse_constant=lambda name: None)  # JSON has no Infinity and NaN
+    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(folder / "metrics.json", text + "\n")
 
 
@@ -47,22 +48,13 @@ def read_metrics(folder):
         metrics = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
         for part in (metrics, *metrics["domains"].values()):
             for scores in (part, part["input"]):
-                scores["psnr"] = math.inf if scores["psnr"] is None else scores["psnr"]  # `finite` made it so
+                scores["psnr"] = math.inf if scores["psnr"] is None else scores["psnr"]  # `write_results` made it so
         _ = metrics["data"]["fingerprint"], metrics["selection"]  # older results have none
         return metrics
     except FileNotFoundError as error:
         raise ValueError(f"{folder} is no results folder of test.py: {error.filename} does not exist") from None
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ValueError(f"{folder} cannot be read as results of test.py ({error!r}): run test.py again") from None
-
-
-def finite(value):
-    """Replace inf and nan by None in nested dicts and lists: JSON has neither."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def score_table(metrics):
