@@ -89,9 +89,8 @@ def planned(device, memory, num_threads=2):
 
 def test_less_memory_makes_lower_bands_then_a_map_twice_then_leaves_cores_out():
     plans = [planned("cpu", memory) for memory in (None, 8e9, 2.35e9, 2.2e9, 2.0e9, 1.82e9)]
-    assert plans[0] == plans[1] == (12, 2, True, False)
-    assert plans[2] == (12, 2, True, True)
-    assert plans[3][0] < 12 and plans[3][1:] == (2, True, True)
+    assert plans[0] == plans[1] == (16, 2, True, False)
+    assert 16 > plans[2][0] > plans[3][0] and plans[2][1:] == plans[3][1:] == (2, True, True)
     assert plans[4][1:] == (2, False, True) and plans[5][1:] == (1, False, True)
     assert planned("cpu", 2.5e9, 64)[1] < 64
     with pytest.raises(ValueError, match="3000 x 4000 pixels need .* GB, and 0.50 GB are free"):

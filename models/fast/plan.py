@@ -8,8 +8,8 @@ import torch
 from .rows import Rows
 
 BAND_BYTES = 2**23  # of the widest intermediate of a band, 4 times the stage's channels, on a CPU
-BAND_ROWS = 12  # at least, where the memory allows it: bands copy what their neighbours share
-FEW_ROWS = {"cpu": 2, "cuda": 64}  # lower bands cost more than to make the first stage's map twice (CUDA: a guess)
+BAND_ROWS = 16  # at least, where the memory allows it: bands copy what their neighbours share
+FEW_ROWS = {"cpu": 4, "cuda": 64}  # lower bands cost more than to make the first stage's map twice (CUDA: a guess)
 
 # Memory, measured with a margin; numbers are of the maps' type, one a pixel and channel of the first stage.
 # Whether the first stage's map is kept: numbers a pixel of the frame at most, and while that map is made.
