@@ -48,11 +48,11 @@ def main():
 
 
 def compare_speed(args):
-    zero_shot, folder, names, stamps, config = prepare(args)
-    paths = [folder / "hazy" / name for name in names]
+    zero_shot, paths, stamps, config = prepare(args)
     start = time.perf_counter()
-    ready = torch.stack([image for [(image, _)] in read_batches(paths, zero_shot.preprocess, 2**40, 1, 1, 0)])
-    reading = (time.perf_counter() - start) / len(names)
+    batches = read_batches(list(paths.values()), zero_shot.preprocess, 2**40, 1, 1, 0)
+    ready = torch.stack([image for [(image, _)] in batches])
+    reading = (time.perf_counter() - start) / len(paths)
 
     def alone():
         for batch in ready.split(args.batch):
@@ -60,20 +60,20 @@ def compare_speed(args):
 
     def labelling():
         with tempfile.TemporaryDirectory() as scratch:
-            encode(folder, names, stamps, zero_shot, Journal(scratch, {"classes": config.text.classes}), config)
+            encode(paths, stamps, lambda: zero_shot, Journal(scratch, {"classes": config.text.classes}), config)
 
     rates = {alone: [], labelling: []}
     alone()
     for _ in range(args.repeats):
         for way, found in rates.items():
-            found.append(len(names) / timed(way, zero_shot.device))
+            found.append(len(paths) / timed(way, zero_shot.device))
     ratios = [b / a for a, b in zip(*rates.values(), strict=True)]
     for way, found in rates.items():
         print(f"{way.__name__:10} {statistics.median(found):8.1f} images/s  ({min(found):.1f} to {max(found):.1f})")
     print(f"ratio      {statistics.median(ratios):8.3f}           ({min(ratios):.3f} to {max(ratios):.3f})")
     print(f"reading    {1000 * reading:8.1f} ms an image on one core")
     print(f"RESIDE-6K  {7000 / statistics.median(rates[labelling]):8.0f} s for its 7,000 images at that rate")
-    print(f"{args.encoder}, {len(names)} images, batch {args.batch}, {args.workers} readers, n = {args.repeats}")
+    print(f"{args.encoder}, {len(paths)} images, batch {args.batch}, {args.workers} readers, n = {args.repeats}")
     print(machine(zero_shot.device))
 
 
@@ -97,8 +97,8 @@ def peak(args):
             for number in range(args.peak):
                 (Path(scratch) / "hazy" / f"{number}_{images.name(i)}").symlink_to(images.path(i).resolve())
         args.data = scratch
-        zero_shot, folder, names, stamps, config = prepare(args)
-        encode(folder, names, stamps, zero_shot, Journal(scratch, {"classes": config.text.classes}), config)
+        zero_shot, paths, stamps, config = prepare(args)
+        encode(paths, stamps, lambda: zero_shot, Journal(scratch, {"classes": config.text.classes}), config)
     return high_water("self") // 2**20
 
 
@@ -106,9 +106,9 @@ def prepare(args):
     config = Config(data=Data(workers=args.workers), text=Text(batch=args.batch))
     encoder = build_encoder(args.encoder, None).to(pick_device(args.device)).eval().requires_grad_(False)
     zero_shot = ZeroShot(encoder, config.text.classes, config.text.prompts)
-    folder = Path(args.data)
-    names = list_images(folder, "hazy").all_names()
-    return zero_shot, folder, names, {name: stamp(folder / "hazy" / name) for name in names}, config
+    images = list_images(Path(args.data), "hazy")
+    paths = {name: images.folder / name for name in images.all_names()}
+    return zero_shot, paths, {name: stamp(path) for name, path in paths.items()}, config
 
 
 if __name__ == "__main__":
