@@ -1,9 +1,13 @@
 """The classical baseline."""
 
-import numpy as np
+import json
 
-from benchmarks.dark_channel import dehaze
+import numpy as np
+import pytest
+
+from benchmarks.dark_channel import dehaze, main
 from datasets.synthetic import add_haze
+from tests.made import make_pairs
 
 
 def test_the_dark_channel_prior_recovers_what_its_assumptions_hold_for():
@@ -14,3 +18,13 @@ def test_the_dark_channel_prior_recovers_what_its_assumptions_hold_for():
     hazy = add_haze(clear, depth, 0.8, 0.9)
     output = dehaze(hazy)
     assert np.abs(output - clear).mean() < 0.5 * np.abs(hazy - clear).mean()
+
+
+def test_its_scores_are_those_of_the_projects_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_pairs(tmp_path / "set/test", ["0.png", "1.png"], size=(96, 96))
+    (tmp_path / "own.yaml").write_text("data: {root: set}")
+    main(["own.yaml"])
+    scores = json.loads((tmp_path / "results/own_dark_channel-test/metrics.json").read_text())
+    assert scores["input"]["psnr"] == pytest.approx(15.5, abs=2)  # 0.5 J + 0.4 against J
+    assert scores["psnr"] > 8  # images as bytes, not in [-1, 1], would be far below

@@ -40,8 +40,8 @@ def plan(shape, device, channels, dtype, memory, entrance=0):
     """The Plan for maps of B x channels x H x W.
 
     shape: B, H and W. memory: the bytes there are; None: as is fastest. entrance: bytes a pixel that making the first
-    stage's map takes beside it. Less memory makes lower bands, then makes that map a second time, then leaves cores
-    out. Raises ValueError with the sizes where it does not suffice.
+    stage's map takes beside it. Less memory has free pages given back and lower bands, then makes that map a second
+    time, then leaves cores out. Raises ValueError with the sizes where it does not suffice.
     """
     batch, height, width = shape
     number = batch * channels * dtype.itemsize
