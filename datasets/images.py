@@ -63,7 +63,7 @@ SILENCE = Silence()
 
 
 def has_image_name(name):
-    return os.path.splitext(name)[1].lower() in ENDINGS and not name.startswith(".")
+    return name.lower().endswith(ENDINGS) and not name.startswith(".")
 
 
 def is_image(path):

@@ -9,18 +9,19 @@ import os
 import stat
 import zipfile
 from array import array
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .images import has_image_name, image_size, replace_file
 
 INDEXED = 5000  # images from which an index is kept: fewer headers are read in no time
-CHUNK = 256  # images of one task of a thread
+CHUNK = 256  # images that are read at a time
 
 
 @dataclass(frozen=True)
@@ -90,25 +91,46 @@ def sizes_of(listing, max_pixels):
 
 
 def read_headers(listing, indices, sizes, max_pixels):
-    """Put the sizes of some images into their rows of `sizes`; returns what is wrong with the others."""
+    """Put the sizes of some images into their rows of `sizes`; returns what is wrong with the others.
 
-    def read(chunk):
-        problems = []
-        for i in chunk:
-            try:
-                sizes[i] = image_size(listing.path(i), max_pixels)
-            except ValueError as error:
-                problems.append(str(error))
-        return len(chunk), problems
-
+    Other processes read what is more than one chunk: threads wait for Python's lock at every file that they open.
+    """
     chunks = [indices[start : start + CHUNK] for start in range(0, len(indices), CHUNK)]
     found = []
-    bar = tqdm(total=len(indices), desc=str(listing.folder), delay=2, disable=None)  # from two seconds on
-    with ThreadPoolExecutor(8) as pool, bar:
-        for num, problems in pool.map(read, chunks):
-            bar.update(num)
+    workers = min(8, len(os.sched_getaffinity(0)), max(len(chunks) - 1, 0))
+    headers = DataLoader(
+        Headers(listing, chunks, max_pixels),
+        batch_size=None,
+        collate_fn=list,
+        num_workers=workers,
+        generator=torch.Generator(),  # torch's own is left alone
+    )
+    with tqdm(total=len(indices), desc=str(listing.folder), delay=2, disable=None) as bar:  # from two seconds on
+        for chunk, (read, problems) in zip(chunks, headers, strict=True):
+            sizes[chunk] = read
             found += problems
+            bar.update(len(chunk))
     return found
+
+
+class Headers(Dataset):
+    """The sizes of a listing's images by chunks of indices, and what is wrong with those that have 0."""
+
+    def __init__(self, listing, chunks, max_pixels):
+        self.listing, self.chunks, self.max_pixels = listing, chunks, max_pixels
+
+    def __len__(self):
+        return len(self.chunks)
+
+    def __getitem__(self, index):
+        """Returns sizes, C x 2 int32, and a list of texts."""
+        sizes, problems = np.zeros((len(self.chunks[index]), 2), np.int32), []
+        for row, i in enumerate(self.chunks[index]):
+            try:
+                sizes[row] = image_size(self.listing.path(i), self.max_pixels)
+            except ValueError as error:
+                problems.append(str(error))
+        return sizes, problems
 
 
 def read_index(path, listing):

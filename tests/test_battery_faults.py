@@ -189,6 +189,27 @@ run(lambda: [Fork("DataLoader worker (pid 1) is killed by signal: Killed. "), Fo
     assert done.stderr.count("Traceback") == 1 and "RuntimeError: another" in done.stderr
 
 
+@pytest.mark.parametrize("after", [0.2, None])  # seconds until the signal comes; None: it came before
+def test_a_data_process_that_is_killed_as_it_hands_a_batch_over_is_said_in_one_line(after):
+    script = f"""
+import os, signal, threading
+from utils.entry import run
+
+def handler(number, frame):
+    raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed. ")
+
+def main():
+    signal.signal(signal.SIGCHLD, handler)
+    if {after}:
+        threading.Timer({after}, os.kill, (os.getpid(), signal.SIGCHLD)).start()
+    raise ConnectionResetError(104, "Connection reset by peer")
+
+run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "data.workers" in done.stderr
+
+
 @pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="under nohup, which training respects")
 def test_a_hangup_saves(scripts, work):
     process = scripts.start(work, "train.py", "small.yaml", "run=new", "train.steps=100000")

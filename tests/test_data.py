@@ -191,6 +191,16 @@ def test_a_large_set_is_opened_from_its_index_and_changed_files_are_read_again(t
     assert read == ["b.png", "a.png", "b.png"]
 
 
+def test_headers_that_other_processes_read_say_the_same(tmp_path, monkeypatch):
+    pairs = Pairs(make_pairs(tmp_path, [f"{i}.png" for i in range(5)]), "train")
+    monkeypatch.setattr(listing, "CHUNK", 2)
+    assert np.array_equal(Pairs(tmp_path, "train").sizes, pairs.sizes)
+    for i in (1, 4):
+        (tmp_path / "train" / "GT" / f"{i}.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"GT/1.png is no readable image .*\(2 such files\)"):
+        Pairs(tmp_path, "train")
+
+
 def test_images_that_travel_as_bytes_become_the_same_floats_also_beside_16_bits(tmp_path):
     random = np.random.default_rng(0)
     for kind in ("hazy", "GT"):

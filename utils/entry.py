@@ -8,12 +8,14 @@ import resource
 import shutil
 import signal
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
 MOST_FILES, FEWEST_FILES = 4096, 128  # that a script may have open
 OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|Unable to allocate|could not create a primitive")
 WORKER_KILLED = re.compile("DataLoader worker .*(killed|exited unexpectedly)")
+WORKER_LEFT = ConnectionResetError, EOFError  # by a process that was killed as it handed a batch over
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, then run again"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change its permissions, or choose another place"),
@@ -61,24 +63,28 @@ def run(main):
     name = Path(sys.argv[0]).name + (f" (process {rank})" if rank != "0" else "")
     try:
         allow_open_files()
-        code = main()
+        try:
+            code = main()
+        except WORKER_LEFT:
+            time.sleep(5)  # the killed process's signal may be still to come, and its handler raises
+            raise
         sys.stdout.flush()
     except BrokenPipeError:
         discard_output()
         code = 128 + signal.SIGPIPE
+    except (MemoryError, RuntimeError, *WORKER_LEFT) as error:
+        killed = isinstance(error, WORKER_LEFT) or WORKER_KILLED.search(str(error))
+        if not killed and not is_out_of_memory(error):
+            raise
+        what = "a process that reads data was killed, most likely for memory: lower data.workers, or" if killed else ""
+        complain(f"{name}: {what or 'the memory is too small:'} make batches, crops or images smaller")
+        code = 2
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("MIXCLDEHAZE_DEBUG"):
             raise
         if isinstance(error, OSError) and error.filename is None:
             discard_output()
         complain(f"{name}: {one_line(error)}")
-        code = 2
-    except (MemoryError, RuntimeError) as error:
-        killed = WORKER_KILLED.search(str(error))
-        if not killed and not is_out_of_memory(error):
-            raise
-        what = "a process that reads data was killed, most likely for memory: lower data.workers, or" if killed else ""
-        complain(f"{name}: {what or 'the memory is too small:'} make batches, crops or images smaller")
         code = 2
     except KeyboardInterrupt:
         complain(f"{name}: stopped")
