@@ -1,9 +1,8 @@
 """Dehaze photographs.
 
     python predict.py --input photos --output dehazed                    by the weights that come with the project
-    python predict.py --checkpoint checkpoints/demo/best.pt --input photos --output dehazed --domain outdoor
-    python predict.py --checkpoint best.pt --input "photos/**/*.jpg" --output dehazed --compare
-    python predict.py --checkpoint best.pt --input scan.tif --output dehazed --max-memory 4GB
+    python predict.py --checkpoint checkpoints/demo/best.pt --input "photos/**/*.jpg" --output dehazed --domain outdoor
+    python predict.py --checkpoint best.pt --input scan.tif --output dehazed --compare --max-memory 4GB
 
 An image comes back under its name, in its subfolder, file format, depth and mode: PNG, JPEG, WebP, TIFF or BMP, 8 or 16
 bits, grey, RGB, alpha (a palette becomes RGB), upright, with its colour profile and EXIF. Large images are computed in
@@ -22,7 +21,7 @@ from datasets.domains import STAND_IN, load_domains
 from datasets.images import to_bytes, to_floats, to_image
 from datasets.photo_files import find_photos, plan
 from datasets.photos import read_photo, side_by_side, write_photo
-from models import inference_form, is_published, needs_text, network_of
+from models import inference_form, is_published, needs_text, network_of, openvino_form
 from models.clip import ZeroShot, load_encoder
 from utils import checkpoint
 from utils.distributed import pick_device
@@ -30,6 +29,8 @@ from utils.entry import Parser, is_out_of_memory, one_line, run
 from utils.evaluate import DTYPES
 from utils.memory import free_memory, parse_size
 from utils.settings import Text
+
+FORMS = {"own": inference_form, "openvino": openvino_form}  # of the network, by --engine
 
 
 def main(argv=None):
@@ -46,7 +47,7 @@ def main(argv=None):
     network, text = load_network(args.checkpoint, args.text)
     if args.checkpoint == "starter":
         print("weights: the starter's, trained on rendered scenes and five photographs (weights/starter.md)")
-    form = inference_form(network.to(device), DTYPES[args.precision])
+    form = FORMS[args.engine](network.to(device), DTYPES[args.precision])
     find_prob = domain_finder(args.domain, text, network, args.clip_weights, device)
 
     # Photographs, one by one.
@@ -73,6 +74,7 @@ def main(argv=None):
 
 def parse(argv):
     parser = Parser(__doc__)
+    parser.usage = "predict.py --input PATH [PATH ...] --output FOLDER [options]"
     parser.add_argument("--checkpoint", default="starter", help="of this project, or a published one; default: starter")
     parser.add_argument("--input", required=True, nargs="+", help="files, folders with all subfolders, glob patterns")
     parser.add_argument("--output", required=True, type=Path, help="folder for the results")
@@ -81,6 +83,7 @@ def parse(argv):
     parser.add_argument("--text", type=Path, help="for a published MixCLDehazeNet: a folder labelled by clip_text.py")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--precision", default="fp32", choices=tuple(DTYPES), help="bf16 is faster on GPUs")
+    parser.add_argument("--engine", default="own", choices=FORMS, help="openvino (pip install it): faster on a CPU")
     parser.add_argument("--max-memory", help="of the device, for the whole process, such as 4GB; default: what is free")
     parser.add_argument("--max-pixels", type=int, default=200_000_000, help="refuse larger images (default 200000000)")
     parser.add_argument("--compare", action="store_true", help="also write hazy | dehazed to OUTPUT/compare")

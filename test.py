@@ -31,7 +31,16 @@ from datasets.images import to_image, write_image
 from datasets.labels import read_labels
 from datasets.order import same_size_batches
 from datasets.pairs import EvaluationSamples, Pairs
-from models import describe, inference_form, is_published, kernels_report, needs_text, network_of, use_plain
+from models import (
+    describe,
+    inference_form,
+    is_published,
+    kernels_report,
+    needs_text,
+    network_of,
+    openvino_form,
+    use_plain,
+)
 from models.clip import identify
 from utils import checkpoint, distributed
 from utils.config import load_config
@@ -50,7 +59,7 @@ from utils.results import (
 )
 from utils.settings import Test, flatten, to_plain, window_pixels
 
-FREE = ("batch", "images", "precision")  # `test` settings that change no score by more than rounding
+FREE = ("batch", "images", "precision", "engine")  # `test` settings that change no score by more than rounding
 
 
 def main(argv=None):
@@ -87,7 +96,9 @@ def test(config, device, overrides=()):
     for key in ("size", "fusion", "merge"):
         if f"model.{key}={model[key]}" not in overrides and any(text.startswith(f"model.{key}=") for text in overrides):
             raise ValueError(f"{path} is of model.{key}={model[key]}, which a test cannot change: leave it out")
-    network = inference_form(network.to(device), DTYPES[config.test.precision], config.test.graphs)
+    network, dtype = network.to(device), DTYPES[config.test.precision]
+    own = config.test.engine == "own"
+    network = inference_form(network, dtype, config.test.graphs) if own else openvino_form(network, dtype)
     network = SelfEnsemble(network) if config.test.self_ensemble else network
     samples = EvaluationSamples(pairs, prob, config.test.crop)
     order = same_size_batches(samples.sizes, config.test.batch, distributed.rank(), distributed.world_size())

@@ -34,7 +34,7 @@ from benchmarks.engines import ENGINES, missing  # noqa: E402
 from benchmarks.measure import machine, peak_memory, timed  # noqa: E402
 from utils.entry import Parser, run  # noqa: E402
 
-FORMS = "peer", "plain", "form", "form-recompute", "form-compiled"
+FORMS = "peer", "plain", "form", "form-recompute", "form-compiled", "form-openvino"
 
 # The processes import torch in their own time: `main` stays a small process without it.
 
@@ -94,6 +94,7 @@ def rows(args):
     """Names "form precision", in order; the first is what the others are compared with."""
     default = ["peer"] * bool(args.peer) + ["plain", "form"] + ["form-recompute"] * args.train
     if args.device == "cpu" and not args.train:
+        default += ["form-openvino"] * bool(importlib.util.find_spec("openvino"))
         default += [engine for engine in ENGINES if not missing(engine)]
     for engine in ENGINES.keys() & set(args.rows or ()):
         if args.device != "cpu" or args.train:
@@ -198,9 +199,9 @@ def build(args, form, precision, device):
     inputs = [hazy] if second is None else [hazy, second.to(device)]
     if not args.train:
         if form.startswith("form"):
-            from models import inference_form
+            from models import inference_form, openvino_form
 
-            network = inference_form(network, DTYPES[precision])
+            network = (openvino_form if form == "form-openvino" else inference_form)(network, DTYPES[precision])
             network = torch.compile(network) if form == "form-compiled" else network
 
         def once():

@@ -24,12 +24,13 @@ LIBRARIES = 25e6  # bytes that their first use takes
 class Plan:
     """rows: the bands. keeps: whether the first stage's map is kept for its join, or made again.
 
-    tidies: whether free pages are given back to the system after every stage.
+    tidies: whether free pages are given back to the system after every stage. memory: bytes there are; None: enough.
     """
 
     rows: Rows
     keeps: bool = True
     tidies: bool = False
+    memory: int | None = None
 
     def tidy(self):
         if self.tidies:
@@ -59,7 +60,8 @@ def plan(shape, device, channels, dtype, memory, entrance=0):
             pixel = max(maps * number, at_entrance * number + entrance * batch)
             fixed = pixel * height * width + HALO[device.type][tidies] * row * num_workers + LIBRARIES
             if memory >= fixed + min(least, height) * band_row:
-                return Plan(Rows(min(most, int((memory - fixed) / band_row)), num_workers), keeps, tidies)
+                rows = Rows(min(most, int((memory - fixed) / band_row)), num_workers)
+                return Plan(rows, keeps, tidies, memory)
         if num_workers == 1:
             break
         num_workers //= 2
