@@ -25,13 +25,15 @@ def test_its_outputs_are_the_networks_at_any_size(fusion):
 
 
 @needs_openvino
-def test_short_of_memory_the_inference_form_computes():
+def test_large_frames_and_with_little_memory_the_inference_form_computes(monkeypatch):
     form = openvino_form(trained())
     form.compiled = None  # what OpenVINO would be called by
     hazy = image(1, 3, 300, 400)
     form(hazy, PROB[:1], 70e6)
     with pytest.raises(TypeError):
         form(hazy, PROB[:1])
+    monkeypatch.setattr(openvino, "MOST", 300 * 400 - 1)
+    form(hazy, PROB[:1])
 
 
 @needs_openvino

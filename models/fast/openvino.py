@@ -1,4 +1,4 @@
-"""The inference form whose U-Net OpenVINO runs (pip install openvino): faster on a CPU, at more memory a pixel.
+"""The inference form whose U-Net OpenVINO runs (pip install openvino): faster on a CPU, at more memory.
 
 Image, fusion and reconstruction stay ours, and with them all sizes, windows and probabilities.
 """
@@ -17,6 +17,7 @@ from .trial import agree, logger
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}  # OpenVINO's names
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}  # of the largest number
 KEPT = 8  # sizes of image that stay compiled
+MOST = 2**20  # pixels of a frame: of more, its means lose digits (2 M: 1e-5), and it is hardly faster
 NUMBERS = 20  # float32 a pixel and channel of the first stage that it takes, measured with a margin
 
 
@@ -73,10 +74,10 @@ class OpenVINOForm(InferenceForm):
         self.compiled = compiled
 
     def features(self, image, prob, plan):
-        """As the inference form's, which computes where the memory is short of what OpenVINO takes."""
+        """As the inference form's, which computes large frames, and those that OpenVINO has not the memory for."""
         batch, _, height, width = image.shape
         needed = NUMBERS * 4 * batch * self.exit.in_channels * height * width
-        if plan.memory is not None and plan.memory < needed:
+        if height * width > MOST or (plan.memory is not None and plan.memory < needed):
             return super().features(image, prob, plan)
         x = self.entrance(image, prob, plan.rows).float().contiguous()
         return torch.from_numpy(self.compiled(*x.shape)([x.numpy()], share_inputs=True, share_outputs=True)[0])
