@@ -67,7 +67,7 @@ class OpenVINOForm(InferenceForm):
         options = {"INFERENCE_PRECISION_HINT": PRECISIONS[dtype], "INFERENCE_NUM_THREADS": torch.get_num_threads()}
 
         @lru_cache(KEPT)
-        def compiled(*shape):  # for any shape it would be up to a fifth slower, and take four times the memory
+        def compiled(*shape):  # for any shape it would be up to a fifth slower, at nearly twice the memory
             model.reshape(list(shape))
             return openvino.compile_model(model, "CPU", options)
 
