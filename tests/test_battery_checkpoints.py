@@ -259,7 +259,7 @@ def broken(values):
 def test_weights_that_are_no_numbers_give_no_scores_and_no_export(scripts, work):
     content(broken)(work / BEST)
     refused(scripts, work, "test.py", "small.yaml", says=["best.pt", "no numbers, first 0.png"], untouched=False)
-    refused(scripts, work, "export.py", "--checkpoint", BEST, "--output", "a.pt2", says="weights finite")
+    refused(scripts, work, "export.py", "--checkpoint", BEST, "--output", "a.safetensors", says="weights finite")
 
 
 @pytest.mark.parametrize("step", [-1, 10**9])

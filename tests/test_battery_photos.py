@@ -177,5 +177,5 @@ def test_a_checkpoint_that_cannot_be_exported_is_named(scripts, work, name):
 
 def test_an_export_to_no_format_or_no_place_is_named(scripts, work):
     refused(scripts, work, "export.py", "--checkpoint", BEST, "--output", "a.txt", says="must end in")
-    done = scripts(work, "export.py", "--checkpoint", BEST, "--output", "small.yaml/a.pt2")
+    done = scripts(work, "export.py", "--checkpoint", BEST, "--output", "small.yaml/a.safetensors")
     is_one_line(done, "export.py")

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +11,6 @@ from utils.metrics import PROTOCOL
 from utils.results import comparison_table, open_groups, summarise, write_results
 from utils.results.statistics import paired_interval
 from utils.settings import Config, to_plain
-
-SCRIPT = Path(__file__).parent.parent / "compare.py"
 
 
 def write_run(folder, gain=0.0, noise=0.0, seed=0, num=20, names=None, fusion="calip", **changes):
@@ -37,21 +33,22 @@ def write_run(folder, gain=0.0, noise=0.0, seed=0, num=20, names=None, fusion="c
     return str(folder)
 
 
-def compare(*arguments):
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True)
+@pytest.fixture
+def compare(scripts, tmp_path):
+    return lambda *arguments: scripts(tmp_path, "compare.py", *arguments)
 
 
-def test_a_run_against_itself_has_no_difference(tmp_path):
+def test_a_run_against_itself_has_no_difference(compare, tmp_path):
     run = write_run(tmp_path / "a")
     done = compare(run, run)
-    assert done.returncode == 0 and "no difference" in done.stdout and "+0.00 [+0.00, +0.00]" in done.stdout
+    assert done.code == 0 and "no difference" in done.stdout and "+0.00 [+0.00, +0.00]" in done.stdout
 
 
-def test_two_runs_give_an_interval_counts_the_setting_and_the_most_different_images(tmp_path):
+def test_two_runs_give_an_interval_counts_the_setting_and_the_most_different_images(compare, tmp_path):
     a = write_run(tmp_path / "a", fusion="none")
     b = write_run(tmp_path / "b", gain=1, noise=0.5, seed=1)
     done = compare(a, b, "--markdown", "--most", "2")
-    assert done.returncode == 0 and "differ in: model.fusion calip (not none)" in done.stdout
+    assert done.code == 0 and "differ in: model.fusion calip (not none)" in done.stdout
     lines = [line for line in done.stdout.splitlines() if line.startswith("| all 20 | b |")]
     change = np.random.default_rng(1).normal(1, 0.5, 20)
     assert len(lines) == 1 and f"+{change.mean():.2f} [+" in lines[0]
@@ -88,12 +85,12 @@ def test_other_images_and_other_protocols_are_refused(tmp_path, changes, message
         open_groups([first, second])
 
 
-def test_results_without_a_fingerprint_are_compared_by_their_names(tmp_path):
+def test_results_without_a_fingerprint_are_compared_by_their_names(compare, tmp_path):
     done = compare(write_run(tmp_path / "old", data={}), write_run(tmp_path / "new"))
-    assert done.returncode == 0 and "one seed is no evidence for a difference below half a decibel" in done.stdout
+    assert done.code == 0 and "one seed is no evidence for a difference below half a decibel" in done.stdout
 
 
-def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
+def test_a_mistake_is_one_line_and_exit_code_2(compare, tmp_path):
     run = write_run(tmp_path / "a")
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -105,7 +102,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
         ([run, f"x={run},{run}"], "names a folder twice"),
     ]:
         done = compare(*arguments)
-        assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+        assert done.code == 2 and message in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_an_image_that_equals_its_target_is_left_out(tmp_path):

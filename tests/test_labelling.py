@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import label
 from clip_text import main
 from datasets.domains import load_domains
 from datasets.journal import Journal
@@ -42,16 +43,16 @@ def settings(data, encoder, *more):
     return [str(path), f"data.root={data}", f"text.encoder={encoder[0]}", f"text.weights={encoder[1]}", *more]
 
 
-def run(script, *args, **options):
-    command = [sys.executable, str(ROOT / script), *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+@pytest.fixture
+def run(scripts, tmp_path):
+    return lambda script, *arguments: scripts(tmp_path, script, *arguments, timeout=300)
 
 
 @pytest.mark.parametrize(("kind", "batch"), [("vit", 16), ("resnet", 1)])
-def test_the_stored_features_are_open_clips(tmp_path, data, kind, batch):
+def test_the_stored_features_are_open_clips(run, tmp_path, data, kind, batch):
     encoder = make_encoder(tmp_path / kind, kind)
     done = run("clip_text.py", *settings(data, encoder, f"text.batch={batch}", "data.workers=2"))
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert f"{data / 'test'}: 10 images: 0 kept, 10 encoded" in done.stdout
     for split in ("train", "test"):
         domains = load_domains(data / split)
@@ -153,12 +154,12 @@ def test_clips_accuracy_is_that_on_the_images_of_known_domain_hazy_and_clear(dat
     assert load_domains(data / "test").labels()[:8] == known
 
 
-def test_broken_images_are_named_and_the_others_are_kept(data, vit, capsys):
+def test_broken_images_are_named_and_the_others_are_kept(run, data, vit, capsys):
     (data / "train" / "hazy" / NAMES[4]).write_bytes(b"no image")
     whole = (data / "train" / "hazy" / NAMES[5]).read_bytes()
     (data / "train" / "hazy" / NAMES[5]).write_bytes(whole[: len(whole) // 3])
     done = run("clip_text.py", *settings(data, vit, "text.batch=4", "data.workers=2"))
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert done.code == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
     assert f"hazy/{NAMES[4]}" in done.stderr and "(2 such files)" in done.stderr
     assert not (data / "train" / "domains.npz").exists()
     make_images(data / "train" / "hazy", [NAMES[4]], seed=9)
@@ -167,19 +168,19 @@ def test_broken_images_are_named_and_the_others_are_kept(data, vit, capsys):
     assert "train: 10 images: 8 kept, 2 encoded" in capsys.readouterr().out
 
 
-def test_other_classes_work_by_settings_alone_down_to_training(data, vit, tmp_path):
+def test_other_classes_work_by_settings_alone_down_to_training(run, data, vit, tmp_path):
     classes = "text.classes=[indoor clear, indoor hazy, outdoor hazy]"
     args = settings(data, vit, classes, "text.zero_shot=calip", "run=three", "model.size=n", "device=cpu")
     main(args)
     training = [*args, "train.steps=1", "train.batch=2", "train.crop=16", "train.precision=fp32"]
-    done = run("train.py", *training, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = run("train.py", *training)
+    assert done.code == 0, done.stderr
     saved = torch.load(tmp_path / "checkpoints" / "three" / "last.pt", weights_only=True)
     assert saved["network"]["state"]["text"].shape == (3, 32)
     expected = {"encoder": vit[0], "source": vit[1], "zero_shot": "calip", "beta2": 0.5, "beta3": 0.05}
     assert expected.items() <= saved["text"].items() and len(saved["text"]["classes"]) == 3
-    done = run("train.py", *training, "text.zero_shot=clip", "run=other", cwd=tmp_path)
-    assert done.returncode == 2 and "made with zero_shot calip, the settings ask for clip" in done.stderr
+    done = run("train.py", *training, "text.zero_shot=clip", "run=other")
+    assert done.code == 2 and "made with zero_shot calip, the settings ask for clip" in done.stderr
 
 
 MADE = {"classes": ("a", "b"), "weights": "x"}
@@ -220,3 +221,10 @@ def test_a_folder_that_cannot_be_written_is_named(data, vit, monkeypatch):
 def test_a_missing_data_set_gets_the_line_that_says_where_it_is_to_be_had(tmp_path, encoder):
     with pytest.raises(ValueError, match="data set folder .*data does not exist: set data.root, or get the set from"):
         main(settings(tmp_path / "data", encoder))
+
+
+def test_the_benchmark_of_labelling_labels(data, vit, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["label", str(data / "train"), "--encoder", vit[0], "--repeats", "1"])
+    label.main()
+    output = capsys.readouterr().out
+    assert "labelling" in output and f"{len(NAMES)} images, batch 64" in output

@@ -2,46 +2,26 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from models import openvino_form
-from models.fast import openvino
 from models.fast.inference import InferenceForm
-from tests.test_forms import PROB, image, relative_error, trained
+from models.fast.openvino import refusal
+from tests.test_forms import trained
 
 needs_openvino = pytest.mark.skipif(not importlib.util.find_spec("openvino"), reason="openvino is not installed")
 
 
 @needs_openvino
-@pytest.mark.parametrize("fusion", ["none", "calip", "parametric"])
-def test_its_outputs_are_the_networks_at_any_size(fusion):
-    network = trained(fusion, window=40)
-    form = openvino_form(network)
-    assert type(form) is openvino.OpenVINOForm
-    for shape in ((1, 3, 1, 1), (2, 3, 61, 47), (1, 3, 64, 100), (2, 3, 61, 47)):
-        assert relative_error(network, form, image(*shape), PROB[: shape[0]]) < 1e-5
-
-
-@needs_openvino
-def test_large_frames_and_with_little_memory_the_inference_form_computes(monkeypatch):
-    form = openvino_form(trained())
-    form.compiled = None  # what OpenVINO would be called by
-    hazy = image(1, 3, 300, 400)
-    form(hazy, PROB[:1], 70e6)
-    with pytest.raises(TypeError):
-        form(hazy, PROB[:1])
-    monkeypatch.setattr(openvino, "MOST", 300 * 400 - 1)
-    form(hazy, PROB[:1])
-
-
-@needs_openvino
-def test_other_outputs_are_not_taken(monkeypatch, caplog):
-    features = openvino.OpenVINOForm.features
-    monkeypatch.setattr(openvino.OpenVINOForm, "features", lambda *args: features(*args) * 1.001)
-    assert type(openvino_form(trained())) is InferenceForm
-    assert caplog.messages == ["note: engine openvino is left out: its outputs differ"]
+def test_its_outputs_are_the_networks_or_are_not_taken():
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/openvino_cases.py"]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+    assert done.returncode == 0 and "5 passed" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("dtype", "why"), [(torch.float16, "float16"), (torch.float32, "pip install openvino")])
@@ -49,7 +29,7 @@ def test_where_it_cannot_be_used_a_line_says_so(dtype, why, monkeypatch, caplog)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert type(openvino_form(trained(), dtype)) is InferenceForm
     assert len(caplog.messages) == 1 and why in caplog.messages[0]
-    assert "for a CPU" in openvino.refusal(torch.device("cuda"), dtype)
+    assert "for a CPU" in refusal(torch.device("cuda"), dtype)
 
 
 @needs_openvino

@@ -1,9 +1,5 @@
 """predict.py, run as a user runs it, and the memory it may take."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,12 +15,10 @@ from tests.reference import published_state
 from tests.tiny_clip import CLASSES, PROMPTS, make_encoder, make_images
 from utils.memory import free_memory, parse_size, resident
 
-ROOT = Path(__file__).parent.parent
 
-
-def predict(folder, *arguments):
-    command = [sys.executable, ROOT / "predict.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ)
+@pytest.fixture
+def predict(scripts):
+    return lambda folder, *arguments: scripts(folder, "predict.py", *arguments, timeout=300)
 
 
 def noise(height, width, channels=3, dtype=np.uint8):
@@ -40,7 +34,7 @@ def differ(left, right):
     return np.abs(left.astype(int) - right).max()
 
 
-def test_a_folder_comes_back_dehazed_under_its_names_and_one_broken_file_stops_nothing(tmp_path):
+def test_a_folder_comes_back_dehazed_under_its_names_and_one_broken_file_stops_nothing(predict, tmp_path):
     network = save_network(tmp_path / "n.pt")
     photos = {
         "a.png": Photo(noise(41, 50), "PNG"),
@@ -57,7 +51,7 @@ def test_a_folder_comes_back_dehazed_under_its_names_and_one_broken_file_stops_n
     (tmp_path / "in" / "broken.png").write_bytes(b"hello")
     command = ["--checkpoint", "n.pt", "--input", "in", "--output", "out", "--domain", "indoor", "--compare"]
     done = predict(tmp_path, *command)
-    assert done.returncode == 1 and "8 of 9 images dehazed into out" in done.stdout
+    assert done.code == 1 and "8 of 9 images dehazed into out" in done.stdout
     assert "in/broken.png: this is no image" in done.stderr and "Traceback" not in done.stderr
     files = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert files == set(photos) | {f"compare/{name}" for name in photos}
@@ -72,13 +66,13 @@ def test_a_folder_comes_back_dehazed_under_its_names_and_one_broken_file_stops_n
         assert both.shape[1] == 2 * before.pixels.shape[1]
 
 
-def test_a_second_run_overwrites_nothing_and_a_network_without_text_needs_no_domain(tmp_path):
+def test_a_second_run_overwrites_nothing_and_a_network_without_text_needs_no_domain(predict, tmp_path):
     network = save_network(tmp_path / "n.pt", "none")
     write_photo(tmp_path / "a.png", Photo(noise(41, 50), "PNG"))
     command = [tmp_path, "--checkpoint", "n.pt", "--input", "a.png", "--output", "out", "--max-memory", "2GB"]
     first, second = predict(*command), predict(*command)
-    assert first.returncode == 0, first.stderr
-    assert second.returncode == 2 and second.stderr.strip() == (
+    assert first.code == 0, first.stderr
+    assert second.code == 2 and second.stderr.strip() == (
         "predict.py: 1 of 1 results exist, first out/a.png: add --overwrite, or choose another --output"
     )
     assert differ(read_photo(tmp_path / "out" / "a.png", 2**40).pixels, dehazed(network, noise(41, 50))) <= 1
@@ -91,39 +85,39 @@ def test_a_second_run_overwrites_nothing_and_a_network_without_text_needs_no_dom
         (["--domain", "indoor", "--max-memory", "much"], "'much' is no size in memory"),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path, arguments, line):
+def test_a_mistake_is_one_line(predict, tmp_path, arguments, line):
     save_network(tmp_path / "n.pt")
     write_photo(tmp_path / "a.png", Photo(noise(41, 50), "PNG"))
     done = predict(tmp_path, "--checkpoint", "n.pt", "--input", "a.png", "--output", "out", *arguments)
-    assert done.returncode == 2 and line in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert done.code == 2 and line in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_without_clip_a_network_of_stand_in_text_is_told_every_domain_equally(tmp_path):
+def test_without_clip_a_network_of_stand_in_text_is_told_every_domain_equally(predict, tmp_path):
     network = save_network(tmp_path / "n.pt")
     write_photo(tmp_path / "a.png", Photo(noise(41, 50), "PNG"))
     done = predict(tmp_path, "--checkpoint", "n.pt", "--input", "a.png", "--output", "out")
-    assert done.returncode == 0 and "domain: told all equally" in done.stdout, done.stderr
+    assert done.code == 0 and "domain: told all equally" in done.stdout, done.stderr
     expected = dehazed(network, noise(41, 50), torch.tensor([[0.5, 0.5]]))
     assert differ(read_photo(tmp_path / "out" / "a.png", 2**40).pixels, expected) <= 1
 
 
-def test_too_little_memory_is_one_line(tmp_path):
+def test_too_little_memory_is_one_line(predict, tmp_path):
     save_network(tmp_path / "n.pt", "none")
     write_photo(tmp_path / "a.png", Photo(noise(41, 50), "PNG"))
     done = predict(tmp_path, "--checkpoint", "n.pt", "--input", "a.png", "--output", "out", "--max-memory", "1MB")
-    assert done.returncode == 1 and "a.png: 52 x 44 pixels need" in done.stderr
+    assert done.code == 1 and "a.png: 52 x 44 pixels need" in done.stderr
 
 
 @pytest.mark.parametrize("labels", ["soft", "hard"])
-def test_the_domain_is_clips(tmp_path, labels):
+def test_the_domain_is_clips(predict, tmp_path, labels):
     encoder = make_encoder(tmp_path / "clip", "vit")
     zero_shot = ZeroShot(load_encoder(*encoder), CLASSES, PROMPTS)
     facts = {"encoder": encoder[0], "source": encoder[1], "zero_shot": "clip", "beta2": 0.0, "beta3": 0.0}
     network = save_network(tmp_path / "n.pt", text=zero_shot.text, facts={**facts, "labels": labels})
     make_images(tmp_path / "in", ["a.png", "b.png"], size=(41, 50))
     done = predict(tmp_path, "--checkpoint", "n.pt", "--input", "in/*.png", "--output", "out")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     for name in ("a.png", "b.png"):
         pixels = np.asarray(Image.open(tmp_path / "in" / name))
         prob = zero_shot.prob(zero_shot.preprocess(pixels)[None])
@@ -136,15 +130,15 @@ def test_the_domain_is_clips(tmp_path, labels):
     done = predict(
         *(tmp_path, "--checkpoint", "n.pt", "--input", "in", "--output", "new", "--clip-weights", tmp_path / "other.pt")
     )
-    assert done.returncode == 2 and "other text features than the network has" in done.stderr
+    assert done.code == 2 and "other text features than the network has" in done.stderr
 
 
-def test_a_published_network_with_text_takes_it_from_a_labelled_folder(tmp_path):
+def test_a_published_network_with_text_takes_it_from_a_labelled_folder(predict, tmp_path):
     torch.save({"state_dict": published_state("mixcldehazenet_t")}, tmp_path / "published.pth")
     write_photo(tmp_path / "a.png", Photo(noise(41, 50), "PNG"))
     command = [tmp_path, "--checkpoint", "published.pth", "--input", "a.png", "--output", "out", "--domain", "indoor"]
     done = predict(*command)
-    assert done.returncode == 2 and "published.pth is a published MixCLDehazeNet checkpoint" in done.stderr
+    assert done.code == 2 and "published.pth is a published MixCLDehazeNet checkpoint" in done.stderr
     classes = ("indoor", "outdoor")
     domains = Domains(
         *(classes, PROMPTS, stand_in_text(2), ("a.png",), one_hot(classes, "indoor")[None], np.ones(1, bool)),
@@ -153,7 +147,7 @@ def test_a_published_network_with_text_takes_it_from_a_labelled_folder(tmp_path)
     (tmp_path / "labelled").mkdir()
     save_domains(tmp_path / "labelled", domains)
     done = predict(*command, "--text", "labelled")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
 
 
 def test_sizes_in_memory_are_read_as_people_write_them():

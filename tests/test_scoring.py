@@ -2,9 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +16,6 @@ from utils import checkpoint
 from utils.evaluate import SelfEnsemble
 from utils.settings import Config, to_plain
 
-SCRIPT = Path(__file__).parent.parent / "test.py"
 NAMES = {"1_1.png": (48, 64), "1_2.jpg": (48, 64), "1_2.png": (48, 64), "2_1.png": (56, 40), "a, b.png": (48, 64)}
 
 
@@ -37,9 +33,9 @@ def work(tmp_path_factory):
     return work
 
 
-def score(work, *overrides):
-    command = [sys.executable, str(SCRIPT), "mine.yaml", *overrides]
-    return subprocess.run(command, cwd=work, capture_output=True, text=True)
+@pytest.fixture(scope="session")
+def score(scripts):
+    return lambda work, *overrides: scripts(work, "test.py", "mine.yaml", *overrides)
 
 
 def read(folder):
@@ -50,9 +46,9 @@ def read(folder):
 
 
 @pytest.fixture(scope="module")
-def scored(work):
+def scored(score, work):
     done = score(work, "test.images=true")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert done.stdout.startswith("note: trained on stand-in text features")
     return work / "results/mine-test"
 
@@ -92,11 +88,11 @@ def test_every_picture_is_written_under_its_name_and_the_report_shows_three(scor
     assert page.count('"label":') == 3 and page.count("data:image/jpeg") == 9
 
 
-def test_batches_of_one_give_the_same_scores_and_a_rerun_the_same_rows(work, scored):
+def test_batches_of_one_give_the_same_scores_and_a_rerun_the_same_rows(score, work, scored):
     rows, _ = read(scored)
     text = (scored / "results.csv").read_bytes()
     for overrides in (["test.batch=1", "run=single"], ["run=again"]):
-        assert score(work, *overrides).returncode == 0
+        assert score(work, *overrides).code == 0
     assert (work / "results/again-test/results.csv").read_bytes() == text
     for one, single in zip(rows, read(work / "results/single-test")[0], strict=True):
         for metric in ("psnr", "ssim", "input_psnr", "input_ssim"):
@@ -104,8 +100,8 @@ def test_batches_of_one_give_the_same_scores_and_a_rerun_the_same_rows(work, sco
 
 
 @pytest.mark.parametrize(("domain", "note"), [("wrong", "with the wrong domains"), ("uniform", "without domains")])
-def test_other_domains_change_the_scores_and_are_noted(work, scored, domain, note):
-    assert score(work, f"test.domain={domain}", f"run={domain}").returncode == 0
+def test_other_domains_change_the_scores_and_are_noted(score, work, scored, domain, note):
+    assert score(work, f"test.domain={domain}", f"run={domain}").code == 0
     rows, metrics = read(work / f"results/{domain}-test")
     assert any(f"tested {note}" in text for text in metrics["notes"])
     for right, wrong in zip(read(scored)[0], rows, strict=True):
@@ -113,30 +109,30 @@ def test_other_domains_change_the_scores_and_are_noted(work, scored, domain, not
         assert [right[key] for key in ("domain", "input_psnr")] == [wrong[key] for key in ("domain", "input_psnr")]
 
 
-def test_clear_images_can_be_given_to_see_what_harm_is_done(work, scored):
-    assert score(work, "test.input=clear", "run=clear").returncode == 0
+def test_clear_images_can_be_given_to_see_what_harm_is_done(score, work, scored):
+    assert score(work, "test.input=clear", "run=clear").code == 0
     rows, metrics = read(work / "results/clear-test")
     assert any("do no harm" in note for note in metrics["notes"])
     for row, before in zip(rows, read(scored)[0], strict=True):
         assert row["input_psnr"] == "inf" and row["psnr"] != before["psnr"]
 
 
-def test_windows_can_be_tested_apart_from_training(work, scored):
-    assert score(work, "test.window=40", "run=window").returncode == 0
+def test_windows_can_be_tested_apart_from_training(score, work, scored):
+    assert score(work, "test.window=40", "run=window").code == 0
     rows, metrics = read(work / "results/window-test")
     assert "tested with test.window=40; the training asked for crop" in metrics["notes"]
     assert all(row["psnr"] != before["psnr"] for row, before in zip(rows, read(scored)[0], strict=True))
 
 
-def test_a_published_checkpoint_is_scored_with_the_splits_text(work):
+def test_a_published_checkpoint_is_scored_with_the_splits_text(score, work):
     torch.save(reference.published_state("mixcldehazenet_t"), work / "published.pth")
     done = score(work, "checkpoint=published.pth", "run=published")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     _, metrics = read(work / "results/published-test")
     assert metrics["notes"][0] == "a published checkpoint" and metrics["checkpoint"]["step"] is None
 
 
-def test_what_is_in_the_way_is_named_before_any_work(work):
+def test_what_is_in_the_way_is_named_before_any_work(score, work):
     (work / "results").mkdir(exist_ok=True)
     (work / "results/taken-test").write_text("")
     torch.save({"x": torch.zeros(1)}, work / "foreign.pt")
@@ -145,7 +141,7 @@ def test_what_is_in_the_way_is_named_before_any_work(work):
         (["checkpoint=foreign.pt", "run=foreign"], "foreign.pt is neither a checkpoint of this project nor"),
     ]:
         done = score(work, *overrides)
-        assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+        assert done.code == 2 and message in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_self_ensemble_turns_with_the_image():
