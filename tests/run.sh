@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Set up and pass the tests: style, then pytest in two processes. Arguments go to pytest.
+# Set up and pass the tests: style, then pytest in three processes: on two cores, each often waits. Arguments go to pytest.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 . utils/setup.sh
 setup tests/requirements.txt
 "$python" -m ruff check .
-export OMP_NUM_THREADS=1  # threads of two processes would wait for one another
-exec "$python" -m pytest --numprocesses 2 --dist worksteal "$@"
+export OMP_NUM_THREADS=1  # threads of several processes would wait for one another
+exec "$python" -m pytest --numprocesses 3 --dist worksteal "$@"
