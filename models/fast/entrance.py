@@ -34,20 +34,23 @@ class Entrance(nn.Module):
         self.conv, self.num_maps = conv(own, None, dtype), own.shape[1] - 3
         self.register_buffer("bias", bias.to(dtype))
 
-    def forward(self, image, prob, rows):
+    def forward(self, image, prob, plan):
         """B x 3 x H x W and B x K to B x C1 x H x W."""
         bias, inputs, more = self.bias[:, None, None], [image], None
         if self.maps is not None:
             check_prob(prob, len(image), self.num_classes)
-            maps, more = self.maps(image, prob.to(image.dtype), rows)
+            maps, more = self.maps(image, prob.to(image.dtype), plan.rows)
             inputs.append(maps)
+            plan.tidy()  # of the sums over the bands
 
         def entered(start, stop):
             parts = [Window.of(part, start, stop, 1).padded() for part in inputs]
             y = self.conv(torch.cat(parts, dim=1)) + bias
             return (y if more is None else y + more(start, stop)).to(self.out_dtype)
 
-        return rows.fill(image.shape[2], entered, lambda: empty(image, len(self.bias), self.out_dtype))
+        x = plan.rows.fill(image.shape[2], entered, lambda: empty(image, len(self.bias), self.out_dtype))
+        plan.tidy()
+        return x
 
 
 def empty(image, channels, dtype):

@@ -105,7 +105,7 @@ class InferenceForm(nn.Module):
 
     def first(self, image, prob, plan):
         """The first stage's map."""
-        x = self.entrance(image, prob, plan.rows)
+        x = self.entrance(image, prob, plan)
         self.stage(0, x, plan)
         return x
 

@@ -79,7 +79,7 @@ class OpenVINOForm(InferenceForm):
         needed = NUMBERS * 4 * batch * self.exit.in_channels * height * width
         if height * width > MOST or (plan.memory is not None and plan.memory < needed):
             return super().features(image, prob, plan)
-        x = self.entrance(image, prob, plan.rows).float().contiguous()
+        x = self.entrance(image, prob, plan).float().contiguous()
         return torch.from_numpy(self.compiled(*x.shape)([x.numpy()], share_inputs=True, share_outputs=True)[0])
 
 
