@@ -83,7 +83,7 @@ def parse(argv):
     parser.add_argument("--text", type=Path, help="for a published MixCLDehazeNet: a folder labelled by clip_text.py")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--precision", default="fp32", choices=tuple(DTYPES), help="bf16 is faster on GPUs")
-    parser.add_argument("--engine", default="own", choices=FORMS, help="openvino (pip install it): faster on a CPU")
+    parser.add_argument("--engine", default="own", choices=FORMS, help="openvino: faster on a CPU, up to 1 MP")
     parser.add_argument("--max-memory", help="of the device, for the whole process, such as 4GB; default: what is free")
     parser.add_argument("--max-pixels", type=int, default=200_000_000, help="refuse larger images (default 200000000)")
     parser.add_argument("--compare", action="store_true", help="also write hazy | dehazed to OUTPUT/compare")

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Set up and pass the tests: style, then pytest in three processes: on two cores, each often waits. Arguments go to pytest.
+# Set up and pass the tests: style, then pytest in three processes, of which each often waits for a script.
+# Arguments go to pytest.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
