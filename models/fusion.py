@@ -85,8 +85,8 @@ def class_images(sums, prob, window):
     num_classes, total = prob.shape[1], 0
     weighted, weights = sums[:, :-num_classes].unflatten(1, (num_classes, -1)), sums[:, -num_classes:]
     for k in range(num_classes):
-        mean = window_sums(weighted[:, k], window) / window_sums(weights[:, k : k + 1], window)
-        total = total + mean * prob[:, k, None, None, None]
+        mean = window_sums(weighted[:, k], window).div_(window_sums(weights[:, k : k + 1], window))
+        total = mean.mul_(prob[:, k, None, None, None]).add_(total)
     return total.to(sums.dtype)
 
 

@@ -37,8 +37,8 @@ def window_sums(x, side):
         last = torch.sym_max(length - cells(side), 0)
         size = length - last
         start = torch.arange(last + 2, device=x.device).clamp(max=last)
-        upto = x.cumsum(dim, dtype=torch.float64)
-        x = upto.index_select(dim, start + size) - upto.index_select(dim, start)
+        x = x.cumsum(dim, dtype=torch.float64)
+        x = x.index_select(dim, start + size).sub_(x.index_select(dim, start))
     return x
 
 

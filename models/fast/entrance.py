@@ -9,7 +9,7 @@ from ..fusion import CalipFusion, ParametricFusion, class_images, class_sums, cl
 from ..mixdehazenet import check_prob
 from ..windows import CELL, at_pixels, cells
 from .folding import conv, fixed
-from .rows import Window
+from .rows import Rows, Window
 
 
 class Entrance(nn.Module):
@@ -25,11 +25,12 @@ class Entrance(nn.Module):
         self.dtype, self.out_dtype = dtype, out_dtype
         weight, bias = network.patch_embed.weight.double(), network.patch_embed.bias.double()
         fusion, own = network.fusion, weight[:, :3]
-        self.maps, self.num_classes = None, 0
+        self.maps, self.making, self.num_classes = None, 0, 0
         if fusion is not None:
             extra = weight[:, 3:] if network.merge == "concat" else own  # of the fusion's channels
             self.num_classes = len(network.text)
             self.maps = MAPS.get(type(fusion), AnyMaps)(fusion, network.text, extra, dtype)
+            self.making = self.maps.making
             own, bias = torch.cat([own, self.maps.weight], dim=1), bias + self.maps.bias
         self.conv, self.num_maps = conv(own, None, dtype), own.shape[1] - 3
         self.register_buffer("bias", bias.to(dtype))
@@ -39,9 +40,9 @@ class Entrance(nn.Module):
         bias, inputs, more = self.bias[:, None, None], [image], None
         if self.maps is not None:
             check_prob(prob, len(image), self.num_classes)
-            maps, more = self.maps(image, prob.to(image.dtype), plan.rows)
+            maps, more = self.maps(image, prob.to(image.dtype), plan)
             inputs.append(maps)
-            plan.tidy()  # of the sums over the bands
+            plan.tidy()
 
         def entered(start, stop):
             parts = [Window.of(part, start, stop, 1).padded() for part in inputs]
@@ -71,7 +72,10 @@ def joined(parts, height):
 
 
 class CalipMaps(nn.Module):
-    """CalipFusion as K maps, the weights of the classes at every pixel, and what the classes receive."""
+    """CalipFusion as K maps, the weights of the classes at every pixel, and what the classes receive.
+
+    making: bytes a pixel that it takes at most, beside a band's.
+    """
 
     def __init__(self, fusion, text, extra, dtype):
         super().__init__()
@@ -87,10 +91,14 @@ class CalipMaps(nn.Module):
         self.local, self.window = conv(class_image, None, dtype), fusion.window
         self.embed = fixed(fusion.image_embed, dtype)
         self.register_buffer("classes", classes.to(dtype))
+        # The maps, and of every cell the sums, of bands and joined, and window_sums' four maps of double precision.
+        num, channels = classes.shape
+        self.making = dtype.itemsize * num + channels * (2 * dtype.itemsize * num + 4 * 8) / CELL**2
 
-    def forward(self, image, prob, rows):
+    def forward(self, image, prob, plan):
         """Returns the maps, B x K x H x W, and what is to be added to the convolution's rows start to stop."""
         height, width = image.shape[2:]
+        rows = Rows(max(plan.rows.most, CELL), plan.rows.num_workers)  # lower bands would hold every cell several times
         sums = {}
 
         def weights(start, stop):
@@ -100,6 +108,7 @@ class CalipMaps(nn.Module):
             return class_weights(attention, prob)
 
         maps = rows.fill(height, weights, lambda: empty(image, prob.shape[1], image.dtype))
+        plan.tidy()  # bands leave free pages between the sums, which stay
         places = class_images(joined(sorted(sums.items()), height), prob, self.window or max(height, width))
         if places.shape[2:] == (2, 2):  # one window, the whole frame
             constant = places[:, :, 0, 0] @ self.constant.t()
@@ -114,6 +123,8 @@ class CalipMaps(nn.Module):
 class ParametricMaps(nn.Module):
     """ParametricFusion as one map, the attended mean of the text's numbers at every pixel."""
 
+    making = 0
+
     def __init__(self, fusion, text, extra, dtype):
         super().__init__()
         key = fusion.key_weight.double() / fusion.width**0.5
@@ -123,7 +134,7 @@ class ParametricMaps(nn.Module):
         self.weight = torch.einsum("oihw,i->ohw", extra, out @ fusion.value_weight.double())[:, None]
         self.bias = extra.sum((2, 3)) @ (out @ fusion.value_bias.double() + fusion.out.bias.double())
 
-    def forward(self, image, prob, rows):
+    def forward(self, image, prob, plan):
         """Returns the map, B x 1 x H x W, and nothing to add."""
         tokens = prob @ self.text
 
@@ -131,18 +142,20 @@ class ParametricMaps(nn.Module):
             u = self.score(image[:, :, start:stop])
             return tilted_mean(u.flatten(1), tokens).view_as(u)
 
-        return rows.fill(image.shape[2], attended, lambda: empty(image, 1, image.dtype)), None
+        return plan.rows.fill(image.shape[2], attended, lambda: empty(image, 1, image.dtype)), None
 
 
 class AnyMaps(nn.Module):
     """A fusion of which nothing is known, as its own channels."""
+
+    making = 0
 
     def __init__(self, fusion, text, extra, dtype):
         super().__init__()
         self.fusion, self.weight, self.bias = copy.deepcopy(fusion).to(dtype), extra, 0
         self.register_buffer("text", text.to(dtype))
 
-    def forward(self, image, prob, rows):
+    def forward(self, image, prob, plan):
         """Returns the fusion's channels, and nothing to add."""
         return self.fusion(image, self.text, prob), None
 

@@ -81,8 +81,8 @@ class InferenceForm(nn.Module):
     def plan(self, image, memory):
         """How the frame is gone through: see plan.py."""
         batch, _, height, width = image.shape
-        entrance = self.entrance.num_maps * image.itemsize
-        return plan((batch, height, width), image.device, self.exit.in_channels, self.dtype, memory, entrance)
+        shape, entrance = (batch, height, width), self.entrance.num_maps * image.itemsize
+        return plan(shape, image.device, self.exit.in_channels, self.dtype, memory, entrance, self.entrance.making)
 
     def features(self, image, prob, plan):
         """The U-Net without its last convolution: B x 3 x H x W and B x K to B x C1 x H x W."""

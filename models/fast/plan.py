@@ -17,6 +17,7 @@ MAPS = {True: (1.75, 1.0), False: (1.5, 1.5)}
 BAND = {"cpu": 28, "cuda": 20}  # numbers a pixel of a band
 # Numbers a column: the rows around a band, and what the allocator keeps; the second where free pages are given back.
 HALO = {"cpu": (300, 150), "cuda": (100, 100)}
+UNTIDIED = 1.5  # times the bytes of what makes the text's maps, where free pages are not given back
 LIBRARIES = 25e6  # bytes that their first use takes
 
 
@@ -37,12 +38,13 @@ class Plan:
             give_back()
 
 
-def plan(shape, device, channels, dtype, memory, entrance=0):
+def plan(shape, device, channels, dtype, memory, entrance=0, making=0):
     """The Plan for maps of B x channels x H x W.
 
     shape: B, H and W. memory: the bytes there are; None: as is fastest. entrance: bytes a pixel that making the first
-    stage's map takes beside it. Less memory has free pages given back and lower bands, then makes that map a second
-    time, then leaves cores out. Raises ValueError with the sizes where it does not suffice.
+    stage's map takes beside it; making: those that the text's maps take before it. Less memory has free pages given
+    back and lower bands, then makes the first stage's map a second time, then leaves cores out. Raises ValueError with
+    the sizes where it does not suffice.
     """
     batch, height, width = shape
     number = batch * channels * dtype.itemsize
@@ -57,7 +59,8 @@ def plan(shape, device, channels, dtype, memory, entrance=0):
         band_row = BAND[device.type] * row * num_workers
         for keeps, tidies, least in ((True, False, most), (True, True, FEW_ROWS[device.type]), (False, True, 1)):
             maps, at_entrance = MAPS[keeps]
-            pixel = max(maps * number, at_entrance * number + entrance * batch)
+            before = (at_entrance - 1) * number + making * batch * (1 if tidies else UNTIDIED)
+            pixel = max(maps * number, at_entrance * number + entrance * batch, before)
             fixed = pixel * height * width + HALO[device.type][tidies] * row * num_workers + LIBRARIES
             if memory >= fixed + min(least, height) * band_row:
                 rows = Rows(min(most, int((memory - fixed) / band_row)), num_workers)
