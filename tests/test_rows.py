@@ -97,6 +97,17 @@ def test_less_memory_makes_lower_bands_then_a_map_twice_then_leaves_cores_out():
         planned("cpu", 5e8)
 
 
+def test_what_makes_the_texts_maps_counts():
+    def most(making):
+        shape, memory = (1, 4320, 7680), 4.5e9
+        return plan(shape, torch.device("cpu"), 24, torch.bfloat16, memory, 8, making)
+
+    assert not most(0).tidies and most(80).tidies
+    form = inference_form(trained("calip", window=40))
+    assert form.entrance.making == 4 * 2 + 8 * (4 * 4 + 4 * 8) / 16  # 2 classes, 8 channels
+    assert inference_form(trained("none")).entrance.making == 0
+
+
 def test_a_cuda_frame_that_fits_is_not_cut():
     assert planned("cuda", None) == planned("cuda", 80e9) == (4000, 1, True, False)
     assert 64 < planned("cuda", 5e9)[0] < 4000
