@@ -1,6 +1,6 @@
 """How time and memory of inference grow with pixels, batch and size: one figure, with the numbers beside it.
 
-    python benchmarks/growth.py                         about 10 minutes on two CPU cores
+    python benchmarks/growth.py                         10 to 25 minutes on two CPU cores
     python benchmarks/growth.py --sides 64 128 256      a part of it
     python benchmarks/growth.py --draw                  the figure again, from the numbers
 
@@ -68,7 +68,7 @@ def measure(device, at, **settings):
 
 # ---- the figure: two rows (time, memory) of three panels ----
 
-PANEL, GAP, LEFT, TOP = (250, 190), (70, 62), 64, 76
+PANEL, GAP, LEFT, TOP = (250, 190), (70, 62), 64, 86
 UNITS = {"time": (1.0, "seconds"), "memory": (1e6, "MB")}
 TITLES = {
     "pixels": "pixels of the image (side)",
