@@ -67,12 +67,14 @@ class ReflectConv2d(nn.Conv2d):
     """A convolution padded by reflection that keeps channels_last on every device."""
 
     def forward(self, x):
-        """x: B x C x H x W; returns the convolution's output, channels_last."""
+        """x: B x C x H x W; returns the convolution's output, channels_last (dilated ones on a CPU: contiguous)."""
         return self.unpadded(x, self.weight, self.bias)
 
     def unpadded(self, x, weight, bias):
         padding = self.padding[0]
-        x = x.contiguous(memory_format=torch.channels_last)
+        # In channels_last, oneDNN's gradient of dilated depthwise weights in bf16 is wrong, or crashes (torch 2.11).
+        dilated = self.dilation != (1, 1) and not x.is_cuda
+        x = x.contiguous(memory_format=torch.contiguous_format if dilated else torch.channels_last)
         x = reflect_pad(x, padding) if x.is_cuda else F.pad(x, (padding,) * 4, "reflect")
         return F.conv2d(x, weight, bias, self.stride, 0, self.dilation, self.groups)
 
