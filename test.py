@@ -11,12 +11,10 @@
                                                                             what does it do to clear images?
 
 Writes results/<run>-<split>/: metrics.json, results.csv, report.html, examples/, and images/ when asked for. The
-results of a test with other settings are not replaced: name another run, and the checkpoint.
+results of another test are not replaced: name another run, and the checkpoint.
 """
 
-import json
 import math
-import shutil
 import time
 from pathlib import Path
 
@@ -43,6 +41,7 @@ from models import (
 )
 from models.clip import identify
 from utils import checkpoint, distributed
+from utils.code import of_other_code
 from utils.config import load_config
 from utils.entry import config_parser, run
 from utils.evaluate import DTYPES, SelfEnsemble, evaluate
@@ -51,15 +50,15 @@ from utils.results import (
     environment,
     image_names,
     pick_examples,
+    refuse_another_test,
     results_folder,
     score_table,
+    set_aside,
     summarise,
     write_report,
     write_results,
 )
-from utils.settings import Test, flatten, to_plain, window_pixels
-
-FREE = ("batch", "images", "precision", "engine")  # `test` settings that change no score by more than rounding
+from utils.settings import flatten, to_plain, window_pixels
 
 
 def main(argv=None):
@@ -93,9 +92,10 @@ def test(config, device, overrides=()):
             "with the settings of the training, or set text.accept=true"
         )
     model = {key: value for key, value in describe(network).items() if key != "state"}
-    for key in ("size", "fusion", "merge"):
-        if f"model.{key}={model[key]}" not in overrides and any(text.startswith(f"model.{key}=") for text in overrides):
-            raise ValueError(f"{path} is of model.{key}={model[key]}, which a test cannot change: leave it out")
+    fixed = {f"model.{key}": model[key] for key in ("size", "fusion", "merge")} | {"text.labels": labels_of(saved)}
+    for key, value in fixed.items():
+        if value and f"{key}={value}" not in overrides and any(text.startswith(f"{key}=") for text in overrides):
+            raise ValueError(f"{path} is of {key}={value}, which a test cannot change: leave it out")
     network, dtype = network.to(device), DTYPES[config.test.precision]
     own = config.test.engine == "own"
     network = inference_form(network, dtype, config.test.graphs) if own else openvino_form(network, dtype)
@@ -106,7 +106,7 @@ def test(config, device, overrides=()):
 
     # Scores: one row an image; its picture, if asked for, is written when the network has made it.
     folder = results_folder(config.run, config.data.test)
-    distributed.on_main(lambda: refuse_another_test(folder, config, path))
+    distributed.on_main(lambda: refuse_another_test(folder, config.test, str(path), digits))
     distributed.on_main(lambda: set_aside(folder / "images"))
     files = [folder / "images" / name for name in image_names(pairs.names)]
 
@@ -127,6 +127,9 @@ def test(config, device, overrides=()):
         raise ValueError(f"{path}: the outputs of {len(broken)} images are no numbers, first {broken[0]}")
 
     # Results: for programs, for spreadsheets, for people, for the terminal.
+    settings = to_plain(config)
+    settings["model"] |= model
+    settings["text"]["labels"] = fixed["text.labels"] or config.text.labels
     metrics = summarise(rows) | {
         "protocol": PROTOCOL + (f", on centre crops of {config.test.crop} pixels" if config.test.crop else ""),
         "data": {"name": Path(config.data.folder).name, "split": config.data.test, "fingerprint": digits},
@@ -134,7 +137,7 @@ def test(config, device, overrides=()):
         "selection": checkpoint.selection(saved, path),
         "seeds": {"training": saved["settings"] and saved["settings"]["seed"]},
         "notes": notes(config.test, saved),
-        "settings": {**to_plain(config), "model": {**to_plain(config)["model"], **model}},
+        "settings": settings,
         "trained_with": saved["settings"],
         "environment": environment(device) | {"kernels": kernels_report(device)},
         "images_per_second": len(rows) / seconds,
@@ -179,8 +182,7 @@ def open_text(config, pairs, saved):
             f"{', '.join(saved['text']['classes'])}: set text.classes to those and run clip_text.py again"
         )
     labels = [domains.classes[i] for i in prob_of(domains, pairs.names).argmax(1)]
-    kind = "hard" if saved["settings"] is None else config.text.labels  # a published network is given one class's text
-    prob = prob_of(domains, pairs.names, kind)
+    prob = prob_of(domains, pairs.names, labels_of(saved))
     if config.test.domain == "wrong":
         prob = np.roll(prob, 1, axis=1)
     elif config.test.domain == "uniform":
@@ -188,31 +190,14 @@ def open_text(config, pairs, saved):
     return labels, prob, torch.from_numpy(domains.text)
 
 
+def labels_of(saved):
+    """The `text.labels` that a checkpoint was trained with; None without text. A published one's are "hard"."""
+    return saved["text"] and saved["text"].get("labels", "hard")
+
+
 def same_text(ours, theirs):
     """Whether two sets of K x D text embeddings are equal but for rounding."""
     return ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=1e-3)
-
-
-def refuse_another_test(folder, config, path):
-    """Raise ValueError where a folder holds the results of a test with settings by which the scores differ."""
-    try:
-        earlier = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["settings"]["test"]
-        changed = {key: earlier.get(key, value) for key, value in vars(Test()).items() if key not in FREE}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # nothing that could be lost
-        return
-    changed = {key: value for key, value in changed.items() if value != getattr(config.test, key)}
-    if changed:
-        was = ", ".join(f"test.{key}={value}" for key, value in changed.items())
-        raise ValueError(f"{folder} holds results with {was}: add run=NAME checkpoint={path}, or move it away")
-
-
-def set_aside(images):
-    """Move the pictures of an earlier test away, lest they pass for this one's."""
-    earlier = images.with_name("images-earlier")
-    if images.exists():
-        shutil.rmtree(earlier, ignore_errors=True)
-        images.replace(earlier)
-        print(f"note: the pictures of an earlier test are now in {earlier}")
 
 
 def notes(settings, saved):
@@ -221,6 +206,8 @@ def notes(settings, saved):
     found = []
     if not trained:
         found.append("a published checkpoint")
+    if of_other_code(saved):
+        found.append("trained by other code of the network than tested")
     if text and text["encoder"] == STAND_IN:
         how = "trained" if trained else "tested"
         found.append(f"{how} on stand-in text features (fixed vectors and known labels), not CLIP's")
@@ -228,8 +215,12 @@ def notes(settings, saved):
         found.append("trained with shuffled domains: each image was given another, random image's")
     if trained.get("data.val") == "test-crop":
         found.append("the checkpoint was chosen on centre crops of the test set, the published way")
+    elif trained and trained["data.val"] == trained["data.test"]:
+        found.append("the checkpoint was chosen on the test set")
     if text and settings.domain == "wrong":
         found.append("tested with the wrong domains: each class's probability was given to the next class")
+    if text and settings.domain == "right" and trained.get("text.unknown") == 1:
+        found.append("trained without domains, tested with the right ones: test.domain=uniform tests it as trained")
     if text and settings.domain == "uniform":
         found.append("tested without domains: every image was given all classes equally")
     if text and trained and settings.window:

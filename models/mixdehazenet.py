@@ -15,8 +15,7 @@ SIZES = {
     "l": ((24, 48, 96, 48, 24), (8, 8, 16, 8, 8)),
 }
 
-# The widest reflect padding is 9 pixels at a quarter of the resolution, and a reflection must be smaller than the map.
-MIN_SIDE = 40
+MIN_SIDE = 40  # pixels: at a quarter of it, the map must be larger than its widest reflection, 9 pixels
 
 
 def reflect_conv(in_channels, out_channels, kernel, stride=1, dilation=1, groups=1):
@@ -117,10 +116,10 @@ class MixDehazeNet(nn.Module):
         super().__init__()
         (c1, c2, c3, c4, c5), (n1, n2, n3, n4, n5) = SIZES[size]
         self.size, self.fusion, self.merge = size, fusion, merge
-        if fusion is not None:
-            self.register_buffer("text", text)
-
+        self.register_buffer("text", text)
         extra = fusion.extra_channels if fusion is not None and merge == "concat" else 0
+        if fusion is not None and merge == "add" and fusion.extra_channels != 3:
+            raise ValueError(f"merge add needs 3 extra channels, {type(fusion).__name__} makes {fusion.extra_channels}")
         self.patch_embed = reflect_conv(3 + extra, c1, 3)
         self.stage1 = stage(c1, n1)
         self.skip1 = nn.Conv2d(c1, c5, 1)
@@ -136,6 +135,9 @@ class MixDehazeNet(nn.Module):
         self.fusion2 = SKFusion(c5)
         self.stage5 = stage(c5, n5)
         self.patch_unembed = reflect_conv(c5, 4, 3)
+        widest = max(layer.padding[0] for layer in self.modules() if isinstance(layer, nn.Conv2d))
+        if 4 * widest >= MIN_SIDE:
+            raise ValueError(f"a padding of {widest} pixels at a quarter of the size needs MIN_SIDE = {4 * widest + 4}")
 
     def forward(self, hazy, prob=None):
         """Dehaze a batch of images of any size from 1 x 1.

@@ -96,10 +96,8 @@ def published_state(network):
             f"a network of size {size} with fusion {fusion} ({merge}) has no published form: the published ones are of "
             "size t, s, b or l, with fusion none or parametric (concat)"
         )
-    state = {}
-    for name, value in own.items():
-        if name != "text":
-            state[rename(name, back=True)] = value[:, None, None] if name in AS_KERNELS else value
+    own.pop("text", None)
+    state = {rename(name, back=True): x[:, None, None] if name in AS_KERNELS else x for name, x in own.items()}
     if fusion == "parametric":
         state["text_emb.k2.bias"] = torch.zeros_like(network.fusion.key_weight)  # cancels
     return state

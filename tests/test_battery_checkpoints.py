@@ -271,14 +271,17 @@ def test_a_step_that_a_run_never_has_is_refused(scripts, work, step):
 
 def test_settings_that_contradict_the_checkpoint_are_refused_or_recorded_as_the_checkpoints(scripts, work):
     refused(scripts, work, "test.py", "small.yaml", "model.fusion=none", says=["model.fusion=calip", "leave it out"])
+    refused(scripts, work, "test.py", "small.yaml", "text.labels=hard", says=["text.labels=soft", "leave it out"])
     (work / "small.yaml").write_text((work / "small.yaml").read_text().replace("size: n", "size: l"))
     accepted(scripts, work, "test.py", "small.yaml")
     assert json.loads((work / "results/small-test/metrics.json").read_text())["settings"]["model"]["size"] == "n"
 
 
 def test_the_results_of_another_test_are_not_replaced_and_pictures_of_an_earlier_one_set_aside(scripts, work):
-    for change in ("domain=wrong", "self_ensemble=true", "crop=16", "window=16", "input=clear"):
+    for change in ("domain=wrong", "self_ensemble=true", "crop=16", "window=64", "input=clear"):
         refused(scripts, work, "test.py", "small.yaml", f"test.{change}", says=["holds results with", "run="])
+    (work / "other.pt").write_bytes((work / "checkpoints/small/best.pt").read_bytes())
+    refused(scripts, work, "test.py", "small.yaml", "checkpoint=other.pt", says=["holds results with checkpoint="])
     accepted(scripts, work, "test.py", "small.yaml", "test.images=true")
     assert "images-earlier" in accepted(scripts, work, "test.py", "small.yaml").stdout
     assert not (work / "results/small-test/images").exists()

@@ -118,7 +118,7 @@ OVERRIDES = {
     "one haze strength": (["data.haze_strength=[0.5]"], "data.haze_strength must be a list of two numbers or null"),
     "no such device": (["device=tpu"], "device must be one of"),
     "no such window": (["model.window=whole"], "model.window must be a whole number or one of crop, frame"),
-    "a window of nothing": (["test.window=0"], "test.window must be from 1 to 65536, got 0"),
+    "a window of nothing": (["test.window=0"], "test.window must be from 40 to 65536, got 0"),
     "an option that is none": (["--dry_run"], "--help"),
     "a ResNet that is none": (["loss.contrastive=0.1", "loss.backbone=r", "run=new"], "loss.backbone must be one of"),
     "weights that are no file": (["loss.contrastive=0.1", "loss.weights=small.yaml", "run=new"], "small.yaml"),

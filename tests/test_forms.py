@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from models import build_model, describe, restore
-from models.fast.inference import inference_form
+from models.fast.proof import inference_form
 from models.fast.training import training_form
 from models.mixdehazenet import MixStructureBlock, reflect_conv
 

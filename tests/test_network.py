@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from models import build_model, describe, restore, start_from
+from models.fusion import CalipFusion
+from models.mixdehazenet import MixDehazeNet
 from utils.cost import multiply_adds
 
 TEXT = torch.nn.functional.normalize(torch.randn(2, 512, generator=torch.Generator().manual_seed(0)), dim=1)
@@ -62,3 +64,11 @@ def test_missing_or_misshapen_probabilities_are_refused():
             network(torch.rand(1, 3, 48, 48), prob)
     with pytest.raises(ValueError, match="needs text embeddings"):
         build_model("n", "calip")
+
+
+def test_a_fusion_that_cannot_be_added_and_a_padding_wider_than_the_map_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match="merge add needs 3 extra channels, CalipFusion makes 16"):
+        MixDehazeNet("n", CalipFusion(512, "concat", 8), "add", TEXT)
+    monkeypatch.setattr("models.mixdehazenet.MIN_SIDE", 36)
+    with pytest.raises(ValueError, match="a padding of 9 pixels .* needs MIN_SIDE = 40"):
+        build_model("n", "none")

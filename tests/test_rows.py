@@ -5,8 +5,8 @@ from unittest import mock
 import pytest
 import torch
 
-from models.fast.inference import inference_form
 from models.fast.plan import Plan, plan
+from models.fast.proof import inference_form
 from models.fast.rows import Rows, Window
 from tests.test_forms import PROB, image, relative_error, trained
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import pickle
+import sys
 import warnings
 import zipfile
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from . import distributed
+from .code import of_other_code
 from .config import from_plain
 from .files import write_bytes
 from .settings import to_plain
@@ -55,7 +58,7 @@ def to_bytes(checkpoint):
 
 def essentials(checkpoint):
     """What a checkpoint needs to be tested and to predict: the averaged weights, the settings, the text."""
-    kept = {name: checkpoint[name] for name in ("step", "settings", "text", "chosen") if name in checkpoint}
+    kept = {name: checkpoint[name] for name in ("step", "settings", "text", "chosen", "code") if name in checkpoint}
     network = {**checkpoint["network"], "state": checkpoint["ema"] or checkpoint["network"]["state"]}
     return {**kept, "network": network, "ema": None}
 
@@ -117,6 +120,9 @@ def load(path):
             checkpoint["settings"] = to_plain(from_plain(checkpoint["settings"]))
         except ValueError as error:
             raise ValueError(f"checkpoint {path} is incomplete or of another version: {error}") from None
+        if of_other_code(checkpoint) and not distributed.rank():
+            edited = "models/mixdehazenet.py, fusion.py or windows.py was edited since"
+            print(f"note: {path} was trained by other code: {edited}", file=sys.stderr)
     return checkpoint
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from . import checkpoint
+from .code import code_digest
 from .config import from_plain, to_yaml
 from .files import write_text
 from .settings import differences
@@ -101,12 +102,12 @@ class RunFolder:
 
     def save(self, state):
         """Write last.pt; the one before becomes previous.pt."""
-        checkpoint.save(self.last, {**state, "chosen": "last"}, previous=self.previous)
+        checkpoint.save(self.last, {**state, "chosen": "last", "code": code_digest()}, previous=self.previous)
 
     def save_best(self, state):
         """Write best.pt: all but what only a resume needs."""
         kept = {name: value for name, value in state.items() if name not in ("optimizer", "scaler", "random")}
-        checkpoint.save(self.best, {**kept, "chosen": "best"})
+        checkpoint.save(self.best, {**kept, "chosen": "best", "code": code_digest()})
 
     def start_log(self, step):
         """Write the settings, and open log.jsonl and TensorBoard to go on after `step`; what they say of later is lost.

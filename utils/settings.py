@@ -34,7 +34,9 @@ class Data:
         """What the best checkpoint is chosen on, in words."""
         if self.val == "test-crop":
             return "centre crops of the TEST set, the published way"
-        return f"split {self.val}" if isinstance(self.val, str) else "pairs held out of the training set"
+        if isinstance(self.val, str):
+            return f"split {self.val}" + (", the TEST set" if self.val == self.test else "")
+        return "pairs held out of the training set"
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Model:
     size: Literal["n", "t", "s", "b", "l"] = "s"  # n: of the demo
     fusion: Literal["calip", "parametric", "none"] = "calip"
     merge: Literal["concat", "add"] = "concat"
-    # pixels a side over which calip takes means of the image when it tests and predicts; crop: train.crop, since it
-    # learns from means over crops; frame: the whole image
+    # pixels a side, 40 or more, over which calip takes means of the image when it tests and predicts; crop: train.crop,
+    # since it learns from means over crops; frame: the whole image
     window: int | Literal["crop", "frame"] = "crop"
     init: str | None = None  # checkpoint to start from, this project's or a published one; None: random weights
 
@@ -138,7 +140,7 @@ RANGES = {
     "data.val_crop": (16, 65536),
     "data.edge_decay": (0, 1),
     "data.max_pixels": (1, 2**40),
-    "model.window": (1, 65536),
+    "model.window": (40, 65536),
     "text.beta2": (0, 100),
     "text.beta3": (0, 100),
     "text.unknown": (0, 1),
@@ -158,7 +160,7 @@ RANGES = {
     "loss.contrastive": (0, 1000),
     "test.batch": (1, 65536),
     "test.crop": (16, 65536),
-    "test.window": (1, 65536),
+    "test.window": (40, 65536),
 }
 
 

@@ -34,8 +34,9 @@ def depthwise(y, weights, biases):
 
 
 def fits(layers):
-    """Whether depthwise convolutions are those that `depthwise` computes."""
-    return [(layer.kernel_size[0], layer.dilation[0]) for layer in layers] == [(kernel, DILATION) for kernel in KERNELS]
+    """Whether convolutions are those that `depthwise` computes."""
+    facts = [(layer.kernel_size[0], layer.dilation[0], layer.groups == layer.in_channels) for layer in layers]
+    return facts == [(kernel, DILATION, True) for kernel in KERNELS]
 
 
 @torch.library.custom_op("mixcldehaze::depthwise_forward", mutates_args=())

@@ -9,7 +9,7 @@ from ..fusion import CalipFusion, ParametricFusion, class_images, class_sums, cl
 from ..mixdehazenet import check_prob
 from ..windows import CELL, at_pixels, cells
 from .folding import conv, fixed
-from .rows import Rows, Window
+from .rows import Rows, Window, new_map
 
 
 class Entrance(nn.Module):
@@ -49,16 +49,9 @@ class Entrance(nn.Module):
             y = self.conv(torch.cat(parts, dim=1)) + bias
             return (y if more is None else y + more(start, stop)).to(self.out_dtype)
 
-        x = plan.rows.fill(image.shape[2], entered, lambda: empty(image, len(self.bias), self.out_dtype))
+        x = plan.rows.fill(image.shape[2], entered, lambda: new_map(image, len(self.bias), self.out_dtype))
         plan.tidy()
         return x
-
-
-def empty(image, channels, dtype):
-    """A map of an image's size."""
-    batch, _, height, width = image.shape
-    shape = batch, channels, height, width
-    return torch.empty(shape, dtype=dtype, device=image.device, memory_format=torch.channels_last)
 
 
 def joined(parts, height):
@@ -107,7 +100,7 @@ class CalipMaps(nn.Module):
             sums[start] = class_sums(attention, pixels, start)
             return class_weights(attention, prob)
 
-        maps = rows.fill(height, weights, lambda: empty(image, prob.shape[1], image.dtype))
+        maps = rows.fill(height, weights, lambda: new_map(image, prob.shape[1]))
         plan.tidy()  # bands leave free pages between the sums, which stay
         places = class_images(joined(sorted(sums.items()), height), prob, self.window or max(height, width))
         if places.shape[2:] == (2, 2):  # one window, the whole frame
@@ -142,7 +135,7 @@ class ParametricMaps(nn.Module):
             u = self.score(image[:, :, start:stop])
             return tilted_mean(u.flatten(1), tokens).view_as(u)
 
-        return plan.rows.fill(image.shape[2], attended, lambda: empty(image, 1, image.dtype)), None
+        return plan.rows.fill(image.shape[2], attended, lambda: new_map(image, 1)), None
 
 
 class AnyMaps(nn.Module):

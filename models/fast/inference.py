@@ -1,6 +1,6 @@
 """The inference form of a trained network: the same outputs, several times faster, in a fraction of the memory.
 
-    network = inference_form(network, torch.bfloat16)       # network(hazy, prob), as before
+    network = inference_form(network, torch.bfloat16)       # network(hazy, prob), as before (proof.py)
 
 Folded, exactly: norm1, 1x1 and 5x5 convolution into one 5x5; norm2 into the first 1x1 of the value and pixel branches;
 the fusion's last linear maps into the entrance convolution (entrance.py), which then reads 3 + K (calip) or 4
@@ -21,21 +21,8 @@ from .attending import attended, side_by_side
 from .depthwise import depthwise, fits
 from .entrance import Entrance
 from .folding import affine, conv, fixed, fold_input, mlp, shifted_input, with_gelu
-from .graphs import Graphed
 from .plan import plan
-from .rows import Window
-
-
-def inference_form(network, dtype=torch.float32, graphs=False):
-    """A module for inference with the outputs of a trained network, which is left as it is.
-
-    dtype: of weights and maps; image, fusion, gates and reconstruction stay in float32 (float64 if that is asked for),
-    and autocast has no effect. graphs: on CUDA, record a graph for each size of image (graphs.py).
-    """
-    device = next(network.parameters()).device
-    with torch.no_grad():
-        form = InferenceForm(network, dtype).to(device).eval().requires_grad_(False)
-    return Graphed(form) if graphs and device.type == "cuda" else form
+from .rows import Window, new_map
 
 
 class InferenceForm(nn.Module):
@@ -56,6 +43,8 @@ class InferenceForm(nn.Module):
             ]
         )
         self.exit = fixed(network.patch_unembed, wide)
+        widths = {network.patch_embed.out_channels, network.patch_unembed.in_channels}
+        self.channels = sum(widths)  # of the maps of full size that live at a time: one, if it serves to the end
 
     def forward(self, hazy, prob=None, memory=None):
         """As MixDehazeNet, but for `memory`, the bytes that may be used beyond the arguments; None: as is fastest.
@@ -69,20 +58,25 @@ class InferenceForm(nn.Module):
             image = image.contiguous(memory_format=torch.channels_last)
             copied = 0 if image is hazy else image.nbytes
             plan = self.plan(image, None if memory is None else memory - copied)
-            x = self.features(image, prob, plan)
+            return self.through(hazy, image, prob, plan)
 
-            def restored(start, stop):
-                k, b = self.exit(Window.of(x, start, stop, 1).padded().to(image.dtype)).split((1, 3), dim=1)
-                part = image[:, :, start:stop]
-                return (k * part - b + part)[..., :width]
+    def through(self, hazy, image, prob, plan):
+        """The output for hazy, of which `image` is the extended copy, in the bands of a plan."""
+        height, width = hazy.shape[2:]
+        x = self.features(image, prob, plan)
 
-            return plan.rows.fill(height, restored, lambda: torch.empty_like(hazy)).to(hazy.dtype)
+        def restored(start, stop):
+            k, b = self.exit(Window.of(x, start, stop, 1).padded().to(image.dtype)).split((1, 3), dim=1)
+            part = image[:, :, start:stop]
+            return (k * part - b + part)[..., :width]
+
+        return plan.rows.fill(height, restored, lambda: torch.empty_like(hazy)).to(hazy.dtype)
 
     def plan(self, image, memory):
         """How the frame is gone through: see plan.py."""
         batch, _, height, width = image.shape
         shape, entrance = (batch, height, width), self.entrance.num_maps * image.itemsize
-        return plan(shape, image.device, self.exit.in_channels, self.dtype, memory, entrance, self.entrance.making)
+        return plan(shape, image.device, self.channels, self.dtype, memory, entrance, self.entrance.making)
 
     def features(self, image, prob, plan):
         """The U-Net without its last convolution: B x 3 x H x W and B x K to B x C1 x H x W."""
@@ -125,7 +119,8 @@ class Block(nn.Module):
         pointwise = fold_input(block.pointwise, scale, shift)
         weight = block.local.weight.double()
         bias = block.local.bias.double() + torch.einsum("omhw,m->o", weight, pointwise[1])
-        self.dense = conv(torch.einsum("omhw,mi->oihw", weight, pointwise[0][:, :, 0, 0]), None, dtype)
+        dense = torch.einsum("omhw,mi->oihw", weight, pointwise[0][:, :, 0, 0])
+        self.dense = conv(dense, None, dtype, dilation=block.local.dilation)
         # A constant passes through reflect padding: the bias of `dense` is added with those of the next convolutions.
         self.kernels = nn.ModuleList(shifted_input(layer, bias, dtype) for layer in block.kernels())
         # The map gets mlp1's result without its bias, added within a product: what follows counts the bias in.
@@ -148,14 +143,15 @@ class Block(nn.Module):
 
     def forward(self, x, rows):
         """Put x, B x C x H x W, through the block, in place."""
-        dense_margin, radius = self.dense.kernel_size[0] // 2, max(reach(layer) for layer in self.kernels)
+        margin = reach(self.dense)
+        radius = max(margin, *map(reach, self.kernels))
 
         def mix(window, part):
             hidden, out = self.mlp1
             out.add_to(part, hidden(self.depthwise(window)))
             return total(part)
 
-        sums = rows.update(x, lambda window: self.dense(window.padded()), dense_margin, mix, radius)
+        sums = rows.update(x, lambda window: self.dense(window.padded()), margin, mix, radius)
         mean = torch.addcmul(self.shift, added(sums), self.scale, value=1 / (x.shape[2] * x.shape[3]))
         gates = [self.gate(mean), self.channel(mean)]
 
@@ -196,7 +192,7 @@ class Join(nn.Module):
         self.branch_weights = nn.Sequential(fixed(fusion.mlp[0], wide), nn.ReLU(), fixed(fusion.mlp[2], wide))
 
     def forward(self, x, target, rows):
-        """x: B x C x H/2 x W/2; returns the joined map, into target, B x C' x H x W, where it comes in bands.
+        """x: B x C x H/2 x W/2; returns the joined map, into target, B x C' x H x W, where it comes in bands and fits.
 
         `up` and `skip` are linear: the means of their results follow from those of x and target.
         """
@@ -209,22 +205,21 @@ class Join(nn.Module):
             y = F.pixel_shuffle(self.up(x[:, :, first:last]), 2)[:, :, start - 2 * first : stop - 2 * first]
             return (y * (1 + weight_y)).addcmul_(weight_skip, self.skip(target[:, :, start:stop]))
 
-        x = rows.fill(target.shape[2], joined, lambda: target)
+        def make():
+            channels = self.skip.out_channels
+            return target if target.shape[1] == channels else new_map(target, channels)
+
+        x = rows.fill(target.shape[2], joined, make)
         return x.contiguous(memory_format=torch.channels_last)  # PixelShuffle's result is not
 
 
 def downsampled(layer, x, rows):
     """A 3x3 convolution of stride 2: B x C x H x W to B x C' x H/2 x W/2."""
-    batch, _, height, width = x.shape
-    shape = (batch, layer.out_channels, height // 2, width // 2)
 
     def strided(start, stop):
         return layer(Window.of(x, 2 * start, 2 * stop, 1).padded())
 
-    def make():
-        return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-
-    return rows.fill(height // 2, strided, make)
+    return rows.fill(x.shape[2] // 2, strided, lambda: new_map(x[:, :, ::2, ::2], layer.out_channels))
 
 
 def reach(layer):

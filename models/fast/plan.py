@@ -68,9 +68,14 @@ def plan(shape, device, channels, dtype, memory, entrance=0, making=0):
         if num_workers == 1:
             break
         num_workers //= 2
-    need, free = (fixed + band_row) / 1e9, max(memory, 0) / 1e9
-    raise ValueError(
-        f"{width} x {height} pixels need {need:.2f} GB, and {free:.2f} GB are free: "
+    raise too_little(shape, fixed + band_row, memory)
+
+
+def too_little(shape, needed, memory):
+    """The ValueError for an image whose shape ends with H and W. needed, memory: bytes."""
+    height, width = shape[-2:]
+    return ValueError(
+        f"{width} x {height} pixels need {needed / 1e9:.2f} GB, and {max(memory, 0) / 1e9:.2f} GB are free: "
         "allow more memory, or make the image smaller"
     )
 

@@ -130,6 +130,12 @@ class Window:
         return y[:, :, self.above : y.shape[2] - self.below]
 
 
+def new_map(x, channels, dtype=None):
+    """An empty map of x's size and, unless another is given, of its type."""
+    shape = x.shape[0], channels, *x.shape[2:]
+    return torch.empty(shape, dtype=dtype or x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
 def pieces(start, stop, num):
     """(start, stop) of `num` pieces of nearly equal length."""
     cuts = [start + (stop - start) * i // num for i in range(num + 1)]

@@ -110,7 +110,7 @@ class Block(MixStructureBlock):
     def mlp(self, layers, y):
         """Of the widest two maps, one is kept for the backward pass: GELU's output is computed again."""
         first, gelu, second = layers
-        if y.is_cuda:
+        if y.is_cuda and type(gelu) is nn.GELU:
             return GeluPointwise.apply(first(y), second.weight, second.bias)
         weight, bias = second.weight, second.bias  # those of this forward pass: its casts
         return recomputed(lambda hidden: pointwise(gelu(hidden), weight, bias), first(y))
