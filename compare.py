@@ -7,7 +7,8 @@
 
 Prints the mean scores over all images and each domain, the differences with 95 % intervals (paired bootstrap over the
 images and, where a configuration has several runs, over the runs), how many images became better and worse, and those
-that differ most. Results on other images or by another protocol are refused.
+that differ most. Results on other images or by another protocol are refused, and so are runs of one configuration that
+differ in more than their seed.
 """
 
 from utils.entry import Parser, run
@@ -36,7 +37,7 @@ def main(argv=None):
         if equal(group, base):
             print(f"{group.name} and {base.name}: no difference, every image's scores are equal (to 1e-4 dB)")
             continue
-        print(f"{group.name} and {base.name} differ in: {changed_settings(group, base) or 'no setting but the seed'}")
+        print(f"{group.name} and {base.name} differ in: {changed_settings(group, base)}")
         if args.most:
             print("The images that differ most, by PSNR:\n")
             print(as_text(*most_different(group, base, images, args.most), args.markdown))

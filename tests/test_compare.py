@@ -8,13 +8,34 @@ import numpy as np
 import pytest
 
 from utils.metrics import PROTOCOL
-from utils.results import comparison_table, open_groups, summarise, write_results
+from utils.results import changed_settings, comparison_table, open_groups, summarise, write_results
 from utils.results.statistics import paired_interval
 from utils.settings import Config, to_plain
 
+LAST, BEST = "the last step", "the best PSNR on pairs held out of the training set"
 
-def write_run(folder, gain=0.0, noise=0.0, seed=0, num=20, names=None, fusion="calip", **changes):
-    """A results folder whose images score `gain` dB more than a fixed level, and `noise` dB more or less."""
+
+def settings_with(changes):
+    """The default settings but for {dotted key: value}."""
+    settings = to_plain(Config())
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        (settings[section] if section else settings)[name] = value
+    return settings
+
+
+def chosen(sha256, selection=LAST, step=600):
+    """What metrics.json says of a checkpoint."""
+    return {"selection": selection, "checkpoint": {"path": f"{sha256}.pt", "sha256": sha256 * 16, "step": step}}
+
+
+def write_run(
+    folder, gain=0.0, noise=0.0, seed=0, num=20, names=None, fusion="calip", trained=None, tested=None, **changes
+):
+    """A results folder whose images score `gain` dB more than a fixed level, and `noise` dB more or less.
+
+    trained: settings of the training, {dotted key: value}. tested: those that are others in the test.
+    """
     level, change = np.random.default_rng(0).normal(20, 3, num), np.random.default_rng(seed).normal(gain, noise, num)
     rows = [
         {
@@ -24,10 +45,10 @@ def write_run(folder, gain=0.0, noise=0.0, seed=0, num=20, names=None, fusion="c
         }
         for i in range(num)
     ]
-    settings = to_plain(Config())
-    settings["model"]["fusion"] = fusion
+    trained = {"model.fusion": fusion, **(trained or {})}
     folder.mkdir()
-    metrics = {**summarise(rows), "protocol": PROTOCOL, "settings": settings, "trained_with": settings}
+    metrics = {**summarise(rows), "protocol": PROTOCOL, "trained_with": settings_with(trained)}
+    metrics |= {"settings": settings_with({**trained, **(tested or {})})}
     metrics |= {"data": {"fingerprint": "01"}, **changes}
     write_results(folder, metrics, rows)
     return str(folder)
@@ -70,6 +91,62 @@ def test_runs_of_one_configuration_are_one_line_with_their_spread(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (chosen("b", BEST, 400), f"selection {BEST} (not {LAST}), step 400 (not 600)"),
+        (chosen("b", step=500), "step 500 (not 600)"),
+        (chosen("b"), "no setting but the checkpoint b.pt, SHA-256 bbbbbbbb (not a.pt, SHA-256 aaaaaaaa)"),
+        (chosen("a"), "no setting on record"),
+        ({"trained": {"seed": 2}, **chosen("b")}, "no setting but the seed"),
+        ({"trained": {"seed": 2}, **chosen("b", step=500)}, "step 500 (not 600), the seed"),
+        ({"tested": {"text.labels": "hard"}, **chosen("a")}, "text.labels in the test hard (not soft)"),
+        ({"trained": {"seed": 2, "text.labels": "hard"}, **chosen("b")}, "text.labels hard (not soft), the seed"),
+        ({"trained_with": None, **chosen("b", "not known", None)}, f"selection not known (not {LAST})"),
+        ({}, "no setting on record"),  # older results say nothing of the checkpoint
+    ],
+)
+def test_what_sets_two_results_apart_is_told_and_the_seed_only_where_it_differs(tmp_path, changes, line):
+    (base, group), _ = open_groups([write_run(tmp_path / "a", **chosen("a")), write_run(tmp_path / "b", **changes)])
+    assert changed_settings(group, base) == line
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trained": {"train.lr": 0.1}}, r"train.lr 0.1 \(not 0.0001\)"),
+        ({"tested": {"test.domain": "wrong"}}, "test.domain wrong"),
+        ({"tested": {"text.labels": "hard"}}, "text.labels in the test hard"),
+        ({"trained": {"data.root": "/sets/theirs"}}, "data.root /sets/theirs"),
+        (chosen("f", BEST), f"selection {BEST}"),
+        (chosen("f", step=500), "step 500"),
+        (chosen("c"), "one checkpoint"),
+    ],
+)
+def test_runs_of_one_configuration_differ_in_their_seed_alone(tmp_path, changes, message):
+    """Places, names and pace may differ, and older results may not say all."""
+    first = {"seed": 1, "run": "a-1", "data.root": "/sets/mine"}
+    other = {"seed": 2, "run": "a-2", "data.root": "data/mine", "data.workers": 0}
+    older = settings_with(first | {"seed": 3})
+    del older["text"], older["data"]["haze_strength"]
+    runs = [write_run(tmp_path / "a", trained=first, **chosen("a")), write_run(tmp_path / "b", trained=other)]
+    runs += [write_run(tmp_path / "c", trained=other, **chosen("c"))]
+    runs += [write_run(tmp_path / "d", trained_with=older, settings={"test": older["test"]})]
+    wrong = {**chosen("e"), **changes, "trained": {**other, **changes.get("trained", {})}}
+    wrong = write_run(tmp_path / "wrong", **wrong)
+    assert len(open_groups([f"x={','.join(runs)}", wrong])[0][0].psnr) == 4
+    with pytest.raises(ValueError, match=message) as refused:
+        open_groups([f"x={','.join([*runs, wrong])}", runs[0]])
+    assert wrong in str(refused.value) and any(run in str(refused.value) for run in runs)
+
+
+def test_best_checkpoints_of_one_configuration_may_be_of_other_steps(tmp_path):
+    runs = [write_run(tmp_path / f"{i}", trained={"seed": i}, **chosen(f"{i}", BEST, 100 * i)) for i in (1, 2)]
+    last = write_run(tmp_path / "last", trained={"seed": 1}, **chosen("a"))
+    (group, base), _ = open_groups([f"x={','.join(runs)}", last])
+    assert changed_settings(group, base) == f"selection {BEST} (not {LAST}), the seed"
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"num": 19}, "hold different images, first 19.png"),
@@ -91,7 +168,7 @@ def test_results_without_a_fingerprint_are_compared_by_their_names(compare, tmp_
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(compare, tmp_path):
-    run = write_run(tmp_path / "a")
+    run, other = write_run(tmp_path / "a"), write_run(tmp_path / "b", fusion="none")
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "metrics.json").write_text("{")
@@ -100,6 +177,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(compare, tmp_path):
         ([run, str(tmp_path)], "metrics.json does not exist"),
         ([run, str(broken)], "broken cannot be read"),
         ([run, f"x={run},{run}"], "names a folder twice"),
+        ([run, f"x={run},{other}"], f"{other} differs from {run} in model.fusion none (not calip)"),
     ]:
         done = compare(*arguments)
         assert done.code == 2 and message in done.stderr and done.stderr.count("\n") == 1

@@ -19,6 +19,7 @@ from .files import write_bytes
 from .settings import to_plain
 
 FORMAT = 1
+LAST_STEP = "the last step"  # a way of `selection`
 METADATA = "mixcldehaze"  # of a .safetensors file: JSON of what is no tensor
 NUMBERS = {torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8}
 NUMBERS |= {torch.int16, torch.int32, torch.int64}
@@ -183,7 +184,7 @@ def selection(checkpoint, path):
     """How a checkpoint was chosen, in words. Older ones do not say it: their file's name does."""
     if not checkpoint["settings"]:
         return "not known: a published checkpoint"
-    rules = {"best": f"the best PSNR on {from_plain(checkpoint['settings']).data.chosen_on}", "last": "the last step"}
+    rules = {"best": f"the best PSNR on {from_plain(checkpoint['settings']).data.chosen_on}", "last": LAST_STEP}
     return rules.get(checkpoint.get("chosen", Path(path).stem), "not recorded")
 
 

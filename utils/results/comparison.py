@@ -1,18 +1,15 @@
-"""Compare results folders: read them, refuse those that do not go together, make tables."""
+"""Compare configurations, each of one or several runs: scores side by side, differences, what sets them apart."""
 
-import csv
-import json
-import math
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from ..settings import flatten
+from .runs import SAME_PSNR, differing, in_words, read_run, refuse_different, refuse_mixed
 from .statistics import paired_interval
 
-SAME_PSNR, SAME_SSIM = 1e-4, 1e-5  # smaller differences are rounding, such as that of another batch size
-NOT_COMPARED = ("run", "seed", "device", "checkpoint")  # these differ between the runs of one configuration
+SAME_SSIM = 1e-5  # smaller differences are rounding, as those of PSNR below SAME_PSNR
 
 
 @dataclass(frozen=True)
@@ -26,25 +23,34 @@ class Images:
 
 @dataclass(frozen=True)
 class Group:
-    """Scores of one configuration by R training runs: psnr, ssim are R x N. settings: {dotted key: value}."""
+    """Scores of one configuration by R training runs: psnr, ssim are R x N.
+
+    settings: {dotted key: value} that all runs share. seeds: sorted texts. checkpoints: {SHA-256: text}. Older results
+    do not hold all of them.
+    """
 
     name: str
     psnr: np.ndarray
     ssim: np.ndarray
     settings: dict
+    seeds: list
+    checkpoints: dict
 
 
 def open_groups(arguments):
     """The Groups of command-line arguments, [NAME=]FOLDER[,FOLDER ...], and their Images.
 
     Images with an infinite PSNR in any run are left out. Raises ValueError naming the folder that holds no results, or
-    the two whose images or protocols differ.
+    the two whose images or protocols differ, or that are no two runs of one configuration.
     """
     named = [parse(argument) for argument in arguments]
     runs = {folder: read_run(folder) for _, folders in named for folder in folders}
     first = named[0][1][0]
     for folder in runs:
         refuse_different(first, runs[first], folder, runs[folder])
+    for _, folders in named:
+        for one, other in combinations(folders, 2):
+            refuse_mixed(one, runs[one], other, runs[other])
     names = np.array(sorted(runs[first]["rows"]))
     finite = np.isfinite([[run["rows"][name]["psnr"] for name in names] for run in runs.values()]).all(0)
     names = names[finite]
@@ -55,7 +61,7 @@ def open_groups(arguments):
         return np.array([[runs[folder]["rows"][name][metric] for name in names] for folder in folders])
 
     groups = [
-        Group(name, scores(folders, "psnr"), scores(folders, "ssim"), runs[folders[0]]["settings"])
+        Group(name, scores(folders, "psnr"), scores(folders, "ssim"), *shared([runs[folder] for folder in folders]))
         for name, folders in named
     ]
     labelled = [runs[folder]["rows"] for folder in runs if runs[folder]["rows"][names[0]]["domain"] != "unlabelled"]
@@ -76,52 +82,12 @@ def parse(argument):
     return name or Path(folders[0]).name, folders
 
 
-def read_run(folder):
-    """{"protocol", "settings", "fingerprint", "rows": {name: row with numbers}} of a results folder of test.py."""
-    folder = Path(folder)
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        with open(folder / "results.csv", encoding="utf-8", newline="") as file:
-            rows = {row["name"]: row for row in csv.DictReader(file)}
-        for row in rows.values():
-            row |= {metric: float(row[metric]) for metric in ("psnr", "ssim", "input_psnr", "input_ssim")}
-            if math.isnan(row["psnr"]):
-                raise ValueError(f"the PSNR of {row['name']} is nan")
-        settings = {**(metrics["trained_with"] or {}), "test": metrics["settings"]["test"]}
-        found = {"protocol": metrics["protocol"], "settings": dict(flatten(settings)), "rows": rows}
-        return found | {"fingerprint": metrics.get("data", {}).get("fingerprint")}  # older results have none
-    except FileNotFoundError as error:
-        raise ValueError(f"{folder} is no results folder of test.py: {error.filename} does not exist") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
-        raise ValueError(f"{folder} cannot be read as results of test.py ({error!r}): run test.py again") from None
-
-
-def refuse_different(first, one, folder, other):
-    """Raise ValueError when two runs were scored by different protocols or on different images."""
-    if one["protocol"] != other["protocol"]:
-        raise ValueError(
-            f"{first} and {folder} were scored by different protocols ({one['protocol']} | {other['protocol']}): "
-            "score both with the same test.py"
-        )
-    unshared = sorted(set(one["rows"]) ^ set(other["rows"]))
-    if unshared:
-        raise ValueError(
-            f"{first} ({len(one['rows'])} images) and {folder} ({len(other['rows'])}) hold different images, "
-            f"first {unshared[0]}: score both on one split"
-        )
-    digits = one["fingerprint"], other["fingerprint"]
-    if None not in digits and digits[0] != digits[1]:
-        raise ValueError(
-            f"{first} and {folder} are of different data: the images' fingerprints are {digits[0]} and {digits[1]}; "
-            "score both on one copy of the set"
-        )
-    for name, row in one["rows"].items():
-        values = row["input_psnr"], other["rows"][name]["input_psnr"]
-        if values[0] != values[1] and not abs(values[0] - values[1]) <= SAME_PSNR:
-            raise ValueError(
-                f"{first} and {folder} hold different images of one name: the hazy {name} itself scores "
-                f"{values[0]:.4f} and {values[1]:.4f} dB; score both on one split, with the same image decoder"
-            )
+def shared(runs):
+    """A group's settings, seeds and checkpoints, from what `read_run` gives of its runs."""
+    first, *rest = (run["settings"] for run in runs)
+    settings = {key: value for key, value in first.items() if all(other.get(key, value) == value for other in rest)}
+    seeds = sorted(str(run["settings"]["seed"]) for run in runs if "seed" in run["settings"])
+    return settings, seeds, {run["sha256"]: run["checkpoint"] for run in runs if run["sha256"]}
 
 
 def comparison_table(groups, images, resamples):
@@ -177,10 +143,17 @@ def equal(group, base):
 
 
 def changed_settings(group, base):
-    """The settings that set a group's first run apart from the baseline's, in words."""
-    keys = [key for key in {**base.settings, **group.settings} if key not in NOT_COMPARED]
-    pairs = {key: (base.settings.get(key), group.settings.get(key)) for key in keys}
-    return ", ".join(f"{key} {new} (not {old})" for key, (old, new) in pairs.items() if old != new)
+    """What sets a group apart from the baseline, in words: settings, seeds, or else the checkpoints' files."""
+    pairs = differing(base.settings, group.settings)
+    other_seeds = bool(base.seeds and group.seeds) and base.seeds != group.seeds
+    if pairs:
+        return in_words(pairs) + (", the seed" if other_seeds else "")
+    if other_seeds:
+        return "no setting but the seed"
+    ours, theirs = group.checkpoints, base.checkpoints
+    if ours and theirs and ours.keys() != theirs.keys():
+        return f"no setting but the checkpoint {', '.join(ours.values())} (not {', '.join(theirs.values())})"
+    return "no setting on record"
 
 
 def mean_and_spread(means, digits):
