@@ -38,7 +38,7 @@ def main(argv=None):
         name = pairs.names[row["index"]]
         row |= {"name": name, "domain": labels.get(name, "unlabelled")}
     metrics = {**summarise(rows), "protocol": PROTOCOL, "notes": ["dark channel prior, nothing trained"]}
-    metrics |= {"settings": to_plain(config), "environment": environment(device)}
+    metrics |= {"settings": to_plain(config), "trained_with": None, "environment": environment(device)}
     folder = results_folder(f"{config.run}_dark_channel", config.data.test)
     write_results(folder, metrics, rows)
     print(score_table(metrics), f"results: {folder}", sep="\n")
