@@ -93,8 +93,8 @@ def train(config, device, dry_run):
     network = network.to(device)
     if device.type == "cuda" and config.kernels == "auto" and rank == 0:
         print("compiling kernels, once", flush=True)
-    in_form = settings.recompute or form_pays(device, DTYPES[settings.precision])
-    network = training_form(network, settings.recompute) if in_form else network
+    if settings.recompute or form_pays(device, DTYPES[settings.precision]):
+        network = training_form(network, settings.recompute)
     terms = on_main(lambda: loss_terms(config.loss))
     for _, term in terms.values():
         term.to(device)
@@ -151,8 +151,8 @@ def train(config, device, dry_run):
         if done or stopping:
             break
         values = optimise(stepped, state, terms, batches, settings, device, clock)
-        if state.step == first and device.type == "cuda":
-            folder.log("kernels", state.step + 1, **kernels_report(device), training_form=in_form)  # tried by now
+        if state.step == first and device.type == "cuda":  # kernels are tried by now
+            folder.log("kernels", state.step + 1, **kernels_report(device), training_form=hasattr(network, "recompute"))
         state.count(values)
         unsaved = True
         bar.update()

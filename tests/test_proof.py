@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from models.fast.inference import InferenceForm
-from models.fast.proof import PlainForm, inference_form, problems
+from models.fast.proof import PlainForm, inference_form, problems, training_form
+from models.fast.training import Network
 from models.mixdehazenet import SIZES, MixDehazeNet, MixStructureBlock, reflect_conv
 from tests.test_forms import PROB, image, relative_error, trained
 
@@ -77,6 +78,30 @@ def test_an_edited_entrance_is_computed_as_edited(monkeypatch):
     form = inference_form(network)
     assert type(form) is PlainForm
     assert relative_error(network, form, image(1, 3, 48, 44), PROB[:1]) < 1e-5
+
+
+def relu_between(block, y):
+    return block.local(block.pointwise(y).relu())
+
+
+def without_gradient(block, value, y, gate, channel, pixel):
+    return torch.cat([value * gate, channel.detach() * y, pixel * y], dim=1)
+
+
+@pytest.mark.parametrize(("method", "edit"), [("dense", relu_between), ("gated", without_gradient)])
+def test_an_edited_method_is_trained_as_edited(method, edit, monkeypatch, caplog):
+    monkeypatch.setattr(MixStructureBlock, method, edit)
+    network = training_form(trained())
+    assert type(network) is MixDehazeNet
+    assert caplog.messages == [
+        "note: models/fast/training.py does not follow the network: their outputs differ: the plain network computes, "
+        "slower"
+    ]
+
+
+def test_an_edited_layer_is_trained_in_form():
+    for edit in (dilated_local, large_local_and_small_depthwise, silu, grouped, large_value):
+        assert type(training_form(edited(edit))) is Network
 
 
 @pytest.mark.parametrize("channels", [(8, 16, 32, 24, 16), (16, 16, 32, 8, 8)])

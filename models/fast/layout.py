@@ -8,7 +8,7 @@ import copy
 import torch
 
 from ..mixdehazenet import MixStructureBlock
-from .training import training_form
+from .training import put_in_form
 from .trial import times
 
 
@@ -18,7 +18,7 @@ def form_pays(device, dtype, channels=48):
         return True
     with torch.random.fork_rng(devices=[]):
         plain = MixStructureBlock(channels).to(device)
-    form = training_form(copy.deepcopy(plain))
+    form = put_in_form(copy.deepcopy(plain))
     x = torch.randn(4, channels, 96, 96, device=device, generator=torch.Generator(device).manual_seed(0))
 
     def step(block):

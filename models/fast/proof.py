@@ -1,6 +1,6 @@
-"""The inference form proves itself before it serves: it is compared with the network that it was made from.
+"""The forms prove themselves before they serve: each is compared with the network that it was made from.
 
-The form repeats what mixdehazenet.py computes. Where a block or a fusion was edited there and not here, the plain
+They repeat parts of what mixdehazenet.py computes. Where a block or a fusion was edited there and not here, the plain
 network takes the form's place after one line: right, several times slower, and with more memory.
 """
 
@@ -13,12 +13,31 @@ from .graphs import Graphed
 from .inference import InferenceForm
 from .plan import Plan, too_little
 from .rows import Rows
+from .training import put_in_form
 from .trial import agree, logger
 
-TOLERANCE = 1e-3  # of the largest number, in float32; rounding makes 1e-6
+TOLERANCE = 1e-5  # of the largest number, in float64; rounding makes 1e-13
 NUMBERS = 36  # float32 a pixel and channel of the first stage that the plain network takes, measured with a margin
 
-problems = {}  # structure of a network -> what keeps the form from serving it, in words; empty: nothing
+problems = {}  # (file of a form, structure of a network) -> what keeps it from serving, in words; empty: nothing
+
+
+def training_form(network, recompute=False):
+    """Change a network's modules in place for training, and return it; state dicts fit as before.
+
+    recompute: keep no wide intermediate of the blocks' MLPs for the backward pass but compute it again there. Leaves
+    the network as it is, and logs a line, where the form computes otherwise.
+    """
+
+    @torch.enable_grad()
+    def differentiated(network, image, prob):
+        output = network(image, prob)
+        return [output, *torch.autograd.grad(output.square().sum(), network.patch_embed.weight)]
+
+    def form(network, image, prob):
+        return differentiated(put_in_form(copy.deepcopy(network), recompute), image, prob)
+
+    return network if problem("training.py", network, differentiated, form) else put_in_form(network, recompute)
 
 
 @torch.no_grad()
@@ -29,32 +48,51 @@ def inference_form(network, dtype=torch.float32, graphs=False):
     and autocast has no effect. graphs: on CUDA, record a graph for each size of image (graphs.py). Returns the plain
     network, and logs a line, where the form computes otherwise.
     """
-    structure = network.merge, str(network)
-    if structure not in problems:
-        problems[structure] = difference(network)
-        if problems[structure]:
-            logger.warning("note: models/fast/inference.py %s: the plain network computes, slower", problems[structure])
-    if problems[structure]:
+
+    def plain(network, image, prob):
+        return [network(image, prob)]
+
+    def form(network, image, prob):
+        in_bands = Plan(Rows(8))
+        return [InferenceForm(network, image.dtype).eval().through(image, image, prob, in_bands)]
+
+    if problem("inference.py", network, plain, form):
         return PlainForm(network, dtype)
     device = next(network.parameters()).device
-    form = InferenceForm(network, dtype).to(device).eval().requires_grad_(False)
-    return Graphed(form) if graphs and device.type == "cuda" else form
+    made = InferenceForm(network, dtype).to(device).eval().requires_grad_(False)
+    return Graphed(made) if graphs and device.type == "cuda" else made
 
 
-def difference(network):
-    """What keeps the form from serving a network. Both compute a small image on the CPU, the form in bands."""
-    network = copy.deepcopy(network).float().cpu().eval()
-    image = torch.rand(1, 3, 52, 44, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    prob = None if network.fusion is None else torch.arange(1.0, len(network.text) + 1)[None].softmax(dim=1)
+def problem(file, network, plain, form):
+    """What keeps the form of a file from serving a network, in words; empty for nothing. It is logged once.
+
+    plain, form: functions(network, image, prob) to lists of tensors, which are to be equal.
+    """
+    key = file, network.merge, str(network)
+    if key not in problems:
+        problems[key] = difference(network, plain, form)
+        if problems[key]:
+            logger.warning("note: models/fast/%s %s: the plain network computes, slower", file, problems[key])
+    return problems[key]
+
+
+def difference(network, plain, form):
+    """How a form fails for a copy of the network, on the CPU, and a small image."""
+    if next(network.parameters()).is_meta:
+        return ""
+    network = copy.deepcopy(network).cpu().double().eval().requires_grad_()
+    image = torch.rand(1, 3, 52, 44, generator=torch.Generator().manual_seed(0), dtype=torch.double) * 2 - 1
+    prob = None if network.fusion is None else torch.arange(1.0, len(network.text) + 1)[None].double().softmax(dim=1)
     with torch.autocast("cpu", enabled=False):
-        expected = network(image, prob)
-        if not expected.isfinite().all():  # the weights are broken: whoever looks at an output says so
+        expected = plain(network, image, prob)
+        if not all(tensor.isfinite().all() for tensor in expected):  # the weights are broken: whoever uses them says so
             return ""
         try:
-            output = InferenceForm(network, torch.float32).eval().through(image, image, prob, Plan(Rows(8)))
+            found = form(network, image, prob)
         except Exception as error:  # whatever it is: what is asked for is an image
             return f"cannot follow the network ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-    return "" if agree(expected, output, TOLERANCE) else "does not follow the network: their outputs differ"
+    equal = all(agree(a, b, TOLERANCE) for a, b in zip(expected, found, strict=True))
+    return "" if equal else "does not follow the network: their outputs differ"
 
 
 class PlainForm(nn.Module):

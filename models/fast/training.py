@@ -1,6 +1,6 @@
 """The training form of a network: the same parameters, outputs and gradients to rounding, in less time and memory.
 
-    network = training_form(network)        # before DistributedDataParallel and torch.compile
+    network = training_form(network)        # before DistributedDataParallel and torch.compile (proof.py)
 
 Maps stay channels_last throughout; the three depthwise convolutions are one operation on a shared padding; the 1x1
 and the 5x5 convolution between which nothing non-linear lies run as one 5x5, whose weights are composed at every step.
@@ -22,11 +22,8 @@ from .padding import reflect_pad
 from .pointwise import pointwise
 
 
-def training_form(network, recompute=False):
-    """Change a network's modules in place, and return it; state dicts fit as before.
-
-    recompute: keep no wide intermediate of the blocks' MLPs for the backward pass but compute it again there.
-    """
+def put_in_form(network, recompute=False):
+    """Change a network's modules in place, and return it: see `training_form`."""
     for module in network.modules():
         # Another class on the same object: parameters, their names and their order stay, and with them state dicts
         # and optimiser states. A module put in its place would have to copy all that.
