@@ -11,7 +11,7 @@ from torch import nn
 
 from .graphs import Graphed
 from .inference import InferenceForm
-from .plan import Plan, too_little
+from .plan import Plan, give_back, too_little
 from .rows import Rows
 from .training import put_in_form
 from .trial import agree, logger
@@ -71,6 +71,7 @@ def problem(file, network, plain, form):
     key = file, network.merge, str(network)
     if key not in problems:
         problems[key] = difference(network, plain, form)
+        give_back()  # lest its pages stay beside those of images
         if problems[key]:
             logger.warning("note: models/fast/%s %s: the plain network computes, slower", file, problems[key])
     return problems[key]
