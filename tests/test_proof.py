@@ -20,12 +20,16 @@ def in_bands(monkeypatch):
     problems.clear()
 
 
-def edited(edit):
-    """A network whose blocks `edit` has changed."""
-    network = trained()
-    for block in [module for module in network.modules() if isinstance(module, MixStructureBlock)]:
-        edit(block, block.gate.in_channels)
-    return network
+def edited(edit, monkeypatch):
+    """A network of blocks whose code `edit` has changed."""
+    init = MixStructureBlock.__init__
+
+    def edited_init(block, dim):
+        init(block, dim)
+        edit(block, dim)
+
+    monkeypatch.setattr(MixStructureBlock, "__init__", edited_init)
+    return trained()
 
 
 def dilated_local(block, dim):
@@ -60,8 +64,8 @@ def large_value(block, dim):
         (large_value, PlainForm),
     ],
 )
-def test_an_edited_block_is_computed_as_edited(edit, form, caplog):
-    network = edited(edit)
+def test_an_edited_block_is_computed_as_edited(edit, form, caplog, monkeypatch):
+    network = edited(edit, monkeypatch)
     made = [inference_form(network) for _ in range(2)][0]
     assert type(made) is form
     assert relative_error(network, made, image(1, 3, 84, 60), PROB[:1]) < 1e-5
@@ -99,9 +103,9 @@ def test_an_edited_method_is_trained_as_edited(method, edit, monkeypatch, caplog
     ]
 
 
-def test_an_edited_layer_is_trained_in_form():
-    for edit in (dilated_local, large_local_and_small_depthwise, silu, grouped, large_value):
-        assert type(training_form(edited(edit))) is Network
+@pytest.mark.parametrize("edit", [dilated_local, large_local_and_small_depthwise, silu, grouped, large_value])
+def test_an_edited_layer_is_trained_in_form(edit, monkeypatch):
+    assert type(training_form(edited(edit, monkeypatch))) is Network
 
 
 @pytest.mark.parametrize("channels", [(8, 16, 32, 24, 16), (16, 16, 32, 8, 8)])
@@ -113,8 +117,14 @@ def test_stages_of_any_width_come_in_bands(channels, monkeypatch):
     assert relative_error(network, form, image(1, 3, 84, 60), PROB[:1]) < 1e-5
 
 
-def test_the_plain_network_in_the_forms_place_takes_precision_and_memory():
-    network, hazy = edited(silu), image(1, 3, 48, 44)
+def test_a_proof_leaves_the_random_numbers_as_they_are():
+    network, before = trained(), torch.get_rng_state()
+    training_form(network)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_plain_network_in_the_forms_place_takes_precision_and_memory(monkeypatch):
+    network, hazy = edited(silu, monkeypatch), image(1, 3, 48, 44)
     assert relative_error(network, inference_form(network, torch.bfloat16), hazy, PROB[:1]) < 0.02
     with pytest.raises(ValueError, match="44 x 48 pixels need 0.00 GB, and 0.00 GB are free"):
         inference_form(network)(hazy, PROB[:1], 1e5)

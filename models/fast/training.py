@@ -61,7 +61,7 @@ class PointwiseConv2d(nn.Conv2d):
 
 
 class ReflectConv2d(nn.Conv2d):
-    """A convolution padded by reflection that keeps channels_last on every device."""
+    """A convolution padded by reflection: channels_last on every device, but where a CPU computes that wrong."""
 
     def forward(self, x):
         """x: B x C x H x W; returns the convolution's output, channels_last (dilated ones on a CPU: contiguous)."""
