@@ -69,6 +69,17 @@ class Scripts:
         self.server.wait()
 
 
+def prove():
+    """Have the forms of most runs proven once here, which each run would else do anew (models/fast/proof.py)."""
+    import torch
+
+    from models import build_model, inference_form, training_form
+
+    network = build_model("n", "calip", "concat", torch.eye(2, 512))
+    inference_form(network)
+    training_form(network)
+
+
 def serve():
     """Fork for every request; returns, in the fork, the request."""
     for line in sys.stdin:
@@ -180,6 +191,7 @@ if __name__ == "__main__":
         __import__(module)
     for module in sorted(path for package in ("models", "datasets", "utils") for path in ROOT.glob(f"{package}/*.py")):
         __import__(".".join(module.relative_to(ROOT).with_suffix("").parts))
+    prove()
     gc.freeze()
     if request := serve():
         begin(**request)

@@ -19,6 +19,13 @@ def picture(height=24, width=32, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
+@pytest.fixture
+def work(work):
+    """Without results: those of other images would be kept from being replaced."""
+    shutil.rmtree(work / "results")
+    return work
+
+
 def encoded(ending, image=None, **options):
     """The bytes of an image file."""
     if options or ending in (".gif", ".cmyk"):
@@ -258,10 +265,11 @@ def test_a_large_image_is_allowed_by_a_setting(scripts, work):
         (work / "data/test" / side / "0.png").write_bytes(encoded(".png", picture(100, 100)))
     refused(scripts, work, "test.py", "small.yaml", "data.max_pixels=9999", says="100 x 100 pixels, more than data.max")
     accepted(scripts, work, "test.py", "small.yaml", "data.max_pixels=10000")
+    remove(work / "results")
     header = bomb(20_000, 10_000)  # between Pillow's own limits and ours
     for side in ("hazy", "GT"):
         (work / "data/test" / side / "0.png").write_bytes(header)
-    refused(scripts, work, "test.py", "small.yaml", says="cannot be decoded", memory=2**31)
+    refused(scripts, work, "test.py", "small.yaml", says="cannot be decoded", memory=2**31, untouched=False)
 
 
 @pytest.mark.parametrize("path", ["data", "data/test", "data/test/hazy", "data/test/hazy/0.png", "data/test/GT/0.png"])

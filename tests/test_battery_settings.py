@@ -129,10 +129,10 @@ OVERRIDES = {
 
 
 @pytest.mark.parametrize("name", OVERRIDES)
-def test_an_override_with_a_fault_is_named(scripts, finished, name):
+def test_an_override_with_a_fault_is_named(scripts, work, name):
     overrides, says = OVERRIDES[name]
     new = "run=new" in overrides  # a run folder is opened before weights are looked for
-    refused(scripts, finished, "train.py", "small.yaml", *overrides, says=says, untouched=not new, timeout=20)
+    refused(scripts, work, "train.py", "small.yaml", *overrides, says=says, untouched=not new, timeout=20)
 
 
 def test_the_cost_is_told_before_the_data_are_there(scripts, tmp_path):
