@@ -29,6 +29,7 @@ from utils.entry import Parser, is_out_of_memory, one_line, run
 from utils.evaluate import DTYPES
 from utils.memory import free_memory, parse_size
 from utils.settings import Text
+from utils.slowness import tell_of_slowness
 
 FORMS = {"own": inference_form, "openvino": openvino_form}  # of the network, by --engine
 
@@ -47,6 +48,8 @@ def main(argv=None):
     network, text = load_network(args.checkpoint, args.text)
     if args.checkpoint == "starter":
         print("weights: the starter's, trained on rendered scenes and five photographs (weights/starter.md)")
+    if args.engine == "own":
+        tell_of_slowness(device, args.precision)
     form = FORMS[args.engine](network.to(device), DTYPES[args.precision])
     find_prob = domain_finder(args.domain, text, network, args.clip_weights, device)
 

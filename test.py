@@ -59,6 +59,7 @@ from utils.results import (
     write_results,
 )
 from utils.settings import flatten, to_plain, window_pixels
+from utils.slowness import tell_of_slowness
 
 
 def main(argv=None):
@@ -97,8 +98,11 @@ def test(config, device, overrides=()):
         if value and f"{key}={value}" not in overrides and any(text.startswith(f"{key}=") for text in overrides):
             raise ValueError(f"{path} is of {key}={value}, which a test cannot change: leave it out")
     network, dtype = network.to(device), DTYPES[config.test.precision]
-    own = config.test.engine == "own"
-    network = inference_form(network, dtype, config.test.graphs) if own else openvino_form(network, dtype)
+    if config.test.engine == "own":
+        tell_of_slowness(device, config.test.precision)
+        network = inference_form(network, dtype, config.test.graphs)
+    else:
+        network = openvino_form(network, dtype)
     network = SelfEnsemble(network) if config.test.self_ensemble else network
     samples = EvaluationSamples(pairs, prob, config.test.crop)
     order = same_size_batches(samples.sizes, config.test.batch, distributed.rank(), distributed.world_size())

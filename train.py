@@ -9,7 +9,6 @@ Run the same command again to resume: checkpoints/<run>/last.pt holds everything
 """
 
 import math
-import os
 import sys
 from contextlib import nullcontext
 
@@ -45,6 +44,7 @@ from utils.losses import contrastive_loss, loss_terms
 from utils.remedies import refuse_non_finite, refuse_unequal_shares, too_large
 from utils.run_folder import RunFolder
 from utils.settings import to_plain, window_pixels
+from utils.slowness import tell_of_slowness
 from utils.stopping import StopSignal, signals_held
 from utils.training_state import TrainingState, learning_rate
 
@@ -124,8 +124,7 @@ def train(config, device, dry_run):
         )
         if data.domains and data.domains.encoder == STAND_IN:
             print("note: the text features are stand-ins (fixed vectors and known labels), not CLIP's")
-        if device.type == "cpu" and torch.get_num_threads() > 1 and os.getloadavg()[0] > 1.5 * os.cpu_count():
-            print("note: other processes keep this machine busy: OMP_NUM_THREADS=1 can be many times as fast")
+    tell_of_slowness(device, settings.precision)
 
     # Loop: report, validate, save, stop, step. A stop cuts validation short; it is made again on resuming.
     clock, first = Clock(device), state.step

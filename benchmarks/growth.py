@@ -2,6 +2,7 @@
 
     python benchmarks/growth.py                         10 to 25 minutes on two CPU cores
     python benchmarks/growth.py --sides 64 128 256      a part of it
+    python benchmarks/growth.py --precision fp32        on a CPU without bf16 instructions
     python benchmarks/growth.py --draw                  the figure again, from the numbers
 
 Writes benchmarks/results/growth.json and growth.svg. Every point is a process of its own (speed.py); memory is what the
@@ -32,14 +33,16 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--sides", type=int, nargs="+", default=[64, 128, 256, 512, 1024, 2048], help="pixels")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="of 256 x 256")
+    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--draw", action="store_true", help="only draw what was measured")
     args = parser.parse_args(argv)
     if not args.draw:
+        how = ["--device", args.device, "--precision", *args.precision]
         measured = {
-            "pixels": [measure(args.device, side**2, height=side, width=side) for side in args.sides],
-            "batch": [measure(args.device, batch, height=256, width=256, batch=batch) for batch in args.batches],
-            "size": [measure(args.device, size, height=256, width=256, size=size) for size in SIZES],
+            "pixels": [measure(how, side**2, height=side, width=side) for side in args.sides],
+            "batch": [measure(how, batch, height=256, width=256, batch=batch) for batch in args.batches],
+            "size": [measure(how, size, height=256, width=256, size=size) for size in SIZES],
         }
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / "growth.json").write_text(json.dumps(measured, indent=1) + "\n")
@@ -48,12 +51,12 @@ def main(argv=None):
     print(f"{RESULTS / 'growth.svg'}")
 
 
-def measure(device, at, **settings):
-    """Seconds and bytes of every form: {"at", "machine", "parameters"?, "forms": {name: [seconds, bytes]}}."""
+def measure(how, at, **settings):
+    """{"at", "machine", "forms": {name: [seconds, bytes]}}. how: options of speed.py."""
     options = [text for key, value in settings.items() for text in (f"--{key}", str(value))]
     rows = ["plain", "form"] if settings["height"] <= 1024 else ["form"]  # the plain network needs 14 GB at 2048
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        command = [sys.executable, Path(__file__).with_name("speed.py"), "--no-limits", "--device", device]
+        command = [sys.executable, Path(__file__).with_name("speed.py"), "--no-limits", *how]
         command += ["--repetitions", "3", "--json", file.name, "--rows", *rows, *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         results = json.loads(Path(file.name).read_text())
@@ -88,7 +91,8 @@ def figure(measured):
         f'<text x="{LEFT}" y="22" font-size="14">Growth of inference, size s unless said otherwise</text>',
         f'<text x="{LEFT}" y="38" fill="#666">{measured["pixels"][0]["machine"]}; medians of 3</text>',
     ]
-    for i, (name, colour) in enumerate(FORMS.items()):
+    shown = {name: colour for name, colour in FORMS.items() if name in measured["size"][0]["forms"]}
+    for i, (name, colour) in enumerate(shown.items()):
         x = LEFT + 170 * i
         parts.append(f'<line x1="{x}" y1="54" x2="{x + 22}" y2="54" stroke="{colour}" stroke-width="2"/>')
         parts.append(f'<text x="{x + 28}" y="58">{LABELS[name]}</text>')

@@ -13,6 +13,7 @@ from utils.clock import Clock
 from utils.config import load_config
 from utils.losses import L1
 from utils.settings import Train, differences
+from utils.slowness import tell_of_slowness
 from utils.training_state import TrainingState, learning_rate
 
 CPU = torch.device("cpu")
@@ -176,3 +177,10 @@ def test_training_starts_from_an_own_checkpoint_and_its_average(folder, capsys):
 def test_every_ablation_changes_one_thing(path):
     changed = differences(load_config(path.with_name("base.yaml")), load_config(path))
     assert len(set(changed) - {"run", "test.domain"}) == (path.stem not in ("base", "calip"))
+
+
+@pytest.mark.parametrize(("device", "has", "says"), [("cpu", 0, 1), ("cpu", 1, 0), ("cuda", 0, 0)])
+def test_a_precision_without_instructions_is_said_to_be_slow(device, has, says, monkeypatch, capsys):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has, raising=False)
+    tell_of_slowness(torch.device(device), "bf16")
+    assert ("no instructions for bf16: fp32" in capsys.readouterr().out) == says
