@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main job in one command: set up, label, train, test.
 #
-#   ./train.sh                                            the demo: generated scenes, four minutes on two CPU cores
+#   ./train.sh                                            the demo: generated scenes, five minutes on two CPU cores
 #   ./train.sh configs/reside6k_s.yaml                    the real job, on data/RESIDE-6K
 #   ./train.sh configs/reside6k_s.yaml train.batch=8 run=mine
 #   NPROC=4 ./train.sh configs/reside6k_s.yaml            four GPUs
