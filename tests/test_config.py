@@ -39,6 +39,7 @@ def test_settings_survive_yaml(tmp_path):
     [
         ("", ["train.stps=3"], "unknown setting train.stps: did you mean train.steps"),
         ("", ["lr=3"], "did you mean train.lr"),
+        ("", ["trian.steps=3"], r"unknown setting trian: did you mean train\?"),
         ("", ["train.steps=many"], "train.steps must be a whole number, got 'many'"),
         ("", ["train.steps=1.5"], "train.steps must be a whole number"),
         ("", ["train.steps=true"], "train.steps must be a whole number"),

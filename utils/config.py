@@ -141,7 +141,8 @@ def build(kind, values, prefix=""):
 
 
 def suggestion(dotted):
-    known = [key for key, _ in flatten(to_plain(Config()))]
+    keys = [key for key, _ in flatten(to_plain(Config()))]
+    known = [*dict.fromkeys(key.split(".")[0] for key in keys), *keys]  # sections, too
     same_name = [key for key in known if key.rsplit(".", 1)[-1] == dotted.rsplit(".", 1)[-1]]
     near = same_name or difflib.get_close_matches(dotted, known, 1, 0.5)
     return f": did you mean {near[0]}?" if near else ": see utils/settings.py for all settings"
