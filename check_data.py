@@ -21,8 +21,8 @@ from datasets.images import read_small
 from datasets.layout import lay_out
 from datasets.synthetic import make_demo
 from utils.config import load_config
-from utils.entry import Parser, run
 from utils.results import as_text, write_data_report
+from utils.script import Parser, run
 
 PRINTED, SHOWN = 20, 12  # defects of a kind on the terminal, and with pictures on the page
 PICTURE_SIDE = 400  # pixels

@@ -40,7 +40,7 @@ from datasets.unlabelled import read_batches, stamp
 from models.clip import ZeroShot, identify, load_encoder
 from utils.config import load_config
 from utils.distributed import pick_device
-from utils.entry import config_parser, run
+from utils.script import config_parser, run
 
 LEAST_CERTAIN = 5  # images named in the summary
 

@@ -11,8 +11,8 @@ that differ most. Results on other images or by another protocol are refused, an
 differ in more than their seed.
 """
 
-from utils.entry import Parser, run
 from utils.results import as_text, changed_settings, comparison_table, equal, most_different, open_groups
+from utils.script import Parser, run
 
 
 def main(argv=None):

@@ -32,8 +32,8 @@ import torch
 from datasets.domains import load_domains
 from models import export_program, load_published, network_of, published_state
 from utils import checkpoint
-from utils.entry import Parser, run
 from utils.files import write_bytes
+from utils.script import Parser, run
 
 OPSET = 20  # the first that has GELU
 NEEDED = ("onnx", "onnxscript")

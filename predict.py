@@ -25,9 +25,9 @@ from models import inference_form, is_published, needs_text, network_of, openvin
 from models.clip import ZeroShot, load_encoder
 from utils import checkpoint
 from utils.distributed import pick_device
-from utils.entry import Parser, is_out_of_memory, one_line, run
 from utils.evaluate import DTYPES
 from utils.memory import free_memory, parse_size
+from utils.script import Parser, is_out_of_memory, one_line, run
 from utils.settings import Text
 from utils.slowness import tell_of_slowness
 

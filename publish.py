@@ -20,9 +20,9 @@ from pathlib import Path
 from models import network_of
 from utils import checkpoint
 from utils.config import from_plain, to_yaml
-from utils.entry import Parser, run
-from utils.files import write_bytes, write_text
+from utils.files import sha256, write_bytes, write_text
 from utils.results import model_card, read_metrics
+from utils.script import Parser, run
 
 COPIED = ("metrics.json", "results.csv", "report.html")
 
@@ -60,7 +60,7 @@ def open_checkpoint(results):
     saved = checkpoint.load(path)
     if not checkpoint.is_ours(saved):
         raise ValueError(f"{path} is a published checkpoint: there is nothing to add to it")
-    if any(metrics["checkpoint"]["sha256"] != checkpoint.sha256(path) for metrics in results.values()):
+    if any(metrics["checkpoint"]["sha256"] != sha256(path) for metrics in results.values()):
         raise ValueError(f"{path} has changed since it was scored: run test.py again")
     return saved
 
@@ -86,7 +86,7 @@ def write(folder, args, results, saved):
         shutil.copytree(source / "examples", target / "examples")
     write_text(folder / "README.md", model_card(args.to.name, args.license, facts, results, labels))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    sums = [f"{checkpoint.sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    sums = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     write_text(folder / "SHA256SUMS", "".join(sums))
 
 

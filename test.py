@@ -43,8 +43,8 @@ from models.clip import identify
 from utils import checkpoint, distributed
 from utils.code import of_other_code
 from utils.config import load_config
-from utils.entry import config_parser, run
 from utils.evaluate import DTYPES, SelfEnsemble, evaluate
+from utils.files import sha256
 from utils.metrics import PROTOCOL
 from utils.results import (
     environment,
@@ -58,6 +58,7 @@ from utils.results import (
     write_report,
     write_results,
 )
+from utils.script import config_parser, run
 from utils.settings import flatten, to_plain, window_pixels
 from utils.slowness import tell_of_slowness
 
@@ -77,7 +78,7 @@ def test(config, device, overrides=()):
     path = Path(config.checkpoint or Path("checkpoints") / config.run / "best.pt")
 
     # Checkpoint and data: the split's pairs, the domain of each, and the network.
-    saved, sha256 = open_checkpoint(path, config.text), checkpoint.sha256(path)
+    saved, digest = open_checkpoint(path, config.text), sha256(checkpoint.located(path))
     pairs = Pairs(config.data.folder, config.data.test, config.data.max_pixels)
     digits = distributed.on_main(lambda: fingerprint(pairs))
     if config.test.input == "clear":
@@ -137,7 +138,7 @@ def test(config, device, overrides=()):
     metrics = summarise(rows) | {
         "protocol": PROTOCOL + (f", on centre crops of {config.test.crop} pixels" if config.test.crop else ""),
         "data": {"name": Path(config.data.folder).name, "split": config.data.test, "fingerprint": digits},
-        "checkpoint": {"path": str(path), "sha256": sha256, "step": saved["step"]},
+        "checkpoint": {"path": str(path), "sha256": digest, "step": saved["step"]},
         "selection": checkpoint.selection(saved, path),
         "seeds": {"training": saved["settings"] and saved["settings"]["seed"]},
         "notes": notes(config.test, saved),

@@ -38,11 +38,11 @@ from utils.clock import Clock
 from utils.config import load_config, to_yaml
 from utils.cost import describe_cost
 from utils.data_parallel import shared
-from utils.entry import config_parser, run
 from utils.evaluate import DTYPES, autocast, evaluate, mean_scores, pictures
 from utils.losses import contrastive_loss, loss_terms
 from utils.remedies import refuse_non_finite, refuse_unequal_shares, too_large
 from utils.run_folder import RunFolder
+from utils.script import config_parser, run
 from utils.settings import to_plain, window_pixels
 from utils.slowness import tell_of_slowness
 from utils.stopping import StopSignal, signals_held

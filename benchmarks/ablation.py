@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from utils.config import load_config  # noqa: E402
-from utils.entry import Parser, run  # noqa: E402
+from utils.script import Parser, run  # noqa: E402
 
 CONTROLS = ("shuffled", "uniform")
 LEGEND = """\

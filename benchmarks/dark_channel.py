@@ -18,10 +18,10 @@ from datasets.batches import Batches
 from datasets.labels import read_labels
 from datasets.pairs import EvaluationSamples, Pairs
 from utils.config import load_config
-from utils.entry import config_parser, run
 from utils.evaluate import evaluate
 from utils.metrics import PROTOCOL
 from utils.results import environment, results_folder, score_table, summarise, write_results
+from utils.script import config_parser, run
 from utils.settings import to_plain
 
 PATCH, OMEGA, T0, RADIUS, EPSILON = 15, 0.95, 0.1, 60, 1e-4

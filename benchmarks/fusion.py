@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from benchmarks.measure import machine, timed  # noqa: E402
 from models.fusion import ParametricFusion  # noqa: E402
-from utils.entry import Parser, run  # noqa: E402
+from utils.script import Parser, run  # noqa: E402
 
 
 def main(argv=None):

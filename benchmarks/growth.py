@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from utils.entry import Parser, run  # noqa: E402
+from utils.script import Parser, run  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 FORMS = {"plain fp32": "#b3541e", "form fp32": "#1f5f99", "form bf16": "#2f8f5b"}

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
 from benchmarks.measure import machine, timed  # noqa: E402
 from datasets.pairs import Pairs, TrainingSamples  # noqa: E402
-from utils.entry import Parser, run  # noqa: E402
+from utils.script import Parser, run  # noqa: E402
 
 
 def main(argv=None):

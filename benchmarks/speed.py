@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import engines  # noqa: E402
 from benchmarks.engines import ENGINES, missing  # noqa: E402
 from benchmarks.measure import machine, peak_memory, timed  # noqa: E402
-from utils.entry import Parser, run  # noqa: E402
+from utils.script import Parser, run  # noqa: E402
 
 FORMS = "peer", "plain", "form", "form-recompute", "form-compiled", "form-openvino"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .images import replace_file
+from utils.files import write_bytes
+
 from .labels import labels_table, read_labels
 
 STAND_IN = "stand-in"
@@ -93,8 +94,8 @@ def save_domains(folder, domains):
     """Write domains.npz and domains.csv, each aside and then moved into place."""
     buffer = io.BytesIO()
     np.savez(buffer, **{name: np.array(getattr(domains, name)) for name in FIELDS})
-    replace_file(Path(folder) / "domains.npz", buffer.getvalue())
-    replace_file(Path(folder) / "domains.csv", labels_table(domains).encode())
+    write_bytes(Path(folder) / "domains.npz", buffer.getvalue())
+    write_bytes(Path(folder) / "domains.csv", labels_table(domains).encode())
 
 
 def load_domains(folder):

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from utils.files import write_bytes
+
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 HEADER_ERRORS = (OSError, UnidentifiedImageError, ValueError, SyntaxError, TypeError, struct.error)  # of Pillow
 REDUCED = {  # how OpenCV decodes an image to be shrunk at least so much
@@ -136,22 +138,7 @@ def write_image(path, image):
     done, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
         raise ValueError(f"{path} cannot be written: {Path(path).suffix} does not hold {image.dtype} images")
-    replace_file(path, data.tobytes())
-
-
-def replace_file(path, data):
-    """Write bytes aside and move them into place; folders are made as needed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        aside.write_bytes(data)
-        aside.replace(path)
-    except OSError as error:
-        error.filename = str(path)
-        raise
-    finally:
-        aside.unlink(missing_ok=True)
+    write_bytes(path, data.tobytes())
 
 
 def image_size(path, max_pixels):

@@ -9,7 +9,9 @@ from contextlib import suppress
 
 from tqdm import tqdm
 
-from .images import image_size, read_image, replace_file, write_image
+from utils.files import write_bytes
+
+from .images import image_size, read_image, write_image
 from .photo_files import walk
 from .raw import find_pairs
 
@@ -36,7 +38,7 @@ def lay_out(roots, to, domains=False):
             put(target, source, cropped)
         kinds[cropped, target.is_symlink()] += 1
     for path, text in tables.items():
-        replace_file(path, text)
+        write_bytes(path, text)
     return describe(pairs, alone, kinds, tables, to)
 
 

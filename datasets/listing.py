@@ -18,7 +18,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from .images import has_image_name, image_size, replace_file
+from utils.files import write_bytes
+
+from .images import has_image_name, image_size
 
 INDEXED = 5000  # images from which an index is kept: fewer headers are read in no time
 CHUNK = 256  # images that are read at a time
@@ -153,4 +155,4 @@ def write_index(path, listing, sizes):
     content = io.BytesIO()
     np.savez(content, names=listing.names, stamps=listing.stamps, sizes=sizes)
     with suppress(OSError):  # a read-only set: its headers are read at every start
-        replace_file(path, content.getvalue())
+        write_bytes(path, content.getvalue())

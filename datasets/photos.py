@@ -13,7 +13,9 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from .images import SILENCE, replace_file
+from utils.files import write_bytes
+
+from .images import SILENCE
 
 FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "MPO": "JPEG", "BMP": "BMP", "TIFF": "TIFF", "WEBP": "WEBP"}  # read: written
 ORIENTATION = 274  # EXIF tag
@@ -160,7 +162,7 @@ def write_photo(path, photo):
         data = (encode_16_bit if array.dtype == np.uint16 else encode_8_bit)(photo, array)
     except (ValueError, OSError, cv2.error) as error:
         raise ValueError(f"{path} cannot be written as {photo.format}: {first_line(error)}") from None
-    replace_file(path, data)
+    write_bytes(path, data)
 
 
 def first_line(error):

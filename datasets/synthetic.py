@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from utils.files import write_bytes
+
 from .demo import DOMAINS, compress, develop
-from .images import replace_file, write_image
+from .images import write_image
 
 SIZE = (160, 224)  # of the images, pixels
 ENLARGEMENT = (1.0, 2.4)  # of the drawn scene: photographs at full size have softer edges than drawings
@@ -75,7 +77,7 @@ def make_demo(root, num_train, seed=0):
             rows = list(tqdm(made, f"making {folder}", num_pairs, unit="pair", disable=None))
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([("name", "domain"), *rows])
-        replace_file(table, text.getvalue().encode())
+        write_bytes(table, text.getvalue().encode())
 
 
 def make_pair(folder, split, number, seed):

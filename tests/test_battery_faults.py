@@ -175,7 +175,7 @@ def test_a_data_process_that_is_killed_is_said_in_one_line(scripts, work):
 
 def test_a_killed_data_process_that_is_noticed_where_nothing_can_be_raised_leaves_no_traceback():
     script = """
-from utils.entry import run
+from utils.script import run
 
 class Fork:
     def __init__(self, message):
@@ -193,7 +193,7 @@ run(lambda: [Fork("DataLoader worker (pid 1) is killed by signal: Killed. "), Fo
 def test_a_data_process_that_is_killed_as_it_hands_a_batch_over_is_said_in_one_line(after):
     script = f"""
 import os, signal, threading
-from utils.entry import run
+from utils.script import run
 
 def handler(number, frame):
     raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed. ")

@@ -12,6 +12,7 @@ from models import network_of
 from tests.battery import is_one_line
 from tests.made import make_pairs, save_network
 from utils import checkpoint
+from utils.files import sha256
 from utils.settings import Config, to_plain
 
 SETTINGS = (
@@ -57,13 +58,13 @@ def test_the_folder_holds_what_its_sums_name_and_the_card_shows_what_is_there(wo
         *sums,
         "SHA256SUMS",
     }
-    assert all(checkpoint.sha256(folder / name) == digest for name, digest in sums.items())
+    assert all(sha256(folder / name) == digest for name, digest in sums.items())
     needed = {"model.safetensors", "model.pt", "config.yaml", "README.md", "metrics.json", "results.csv", "report.html"}
     assert needed | {"examples/worst-dehazed.jpg", "clear-more/config.yaml"} <= set(sums)
     text = (folder / "README.md").read_text()
     front = yaml.safe_load(text.split("---")[1])
     assert front["license"] == "mit" and {"tags", "library_name", "datasets", "metrics", "model-index"} <= set(front)
-    assert "stand-in text features" in text and checkpoint.sha256(work / "best.pt") in text
+    assert "stand-in text features" in text and sha256(work / "best.pt") in text
     assert torch.equal(
         *(network_of(checkpoint.load(path)).patch_embed.weight for path in (folder / "model.pt", work / "best.pt"))
     )
@@ -72,7 +73,7 @@ def test_the_folder_holds_what_its_sums_name_and_the_card_shows_what_is_there(wo
 def test_what_cannot_be_published_is_one_line_and_leaves_nothing(work, scripts):
     shutil.copytree(work / "results/mine-test", work / "results/changed")
     metrics = work / "results/changed/metrics.json"
-    metrics.write_text(metrics.read_text().replace(checkpoint.sha256(work / "best.pt"), "0" * 64))
+    metrics.write_text(metrics.read_text().replace(sha256(work / "best.pt"), "0" * 64))
     for arguments, message in [
         (["results/mine-test", "--to", "out/mine"], "out/mine exists"),
         (["set", "--to", "out/new"], "set is no results folder of test.py"),

@@ -12,8 +12,8 @@ from datasets.images import read_image
 from datasets.pairs import Pairs
 from tests import reference
 from tests.made import make_pairs, save_network, write_labels
-from utils import checkpoint
 from utils.evaluate import SelfEnsemble
+from utils.files import sha256
 from utils.settings import Config, to_plain
 
 NAMES = {"1_1.png": (48, 64), "1_2.jpg": (48, 64), "1_2.png": (48, 64), "2_1.png": (56, 40), "a, b.png": (48, 64)}
@@ -63,7 +63,7 @@ def test_means_are_those_of_the_rows_over_all_and_by_domain(scored):
             assert part[metric] == pytest.approx(np.mean([float(row[metric]) for row in inside]), abs=1e-12)
             assert part["input"][metric] == pytest.approx(np.mean([float(row[f"input_{metric}"]) for row in inside]))
     assert metrics["checkpoint"]["step"] == 7
-    assert metrics["checkpoint"]["sha256"] == checkpoint.sha256(scored.parent.parent / "best.pt")
+    assert metrics["checkpoint"]["sha256"] == sha256(scored.parent.parent / "best.pt")
     assert {"settings", "environment", "images_per_second", "wall_seconds"} <= set(metrics)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from tests.made import make_pairs
-from utils import checkpoint, entry
+from utils import checkpoint, script
 
 ROOT = Path(__file__).parent.parent
 TIMES = ("images_per_second", "data_wait", "peak_memory_gb")  # what no two runs share
@@ -64,11 +64,11 @@ def run(folder, *overrides, **options):
 
 def train(capsys, *overrides):
     """(exit code, standard output, standard error) of a training in this process and folder."""
-    import train as script
+    import train as module
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        entry.run(lambda: script.main(["tiny.yaml", *overrides]))
+        script.run(lambda: module.main(["tiny.yaml", *overrides]))
     except SystemExit as end:
         return (end.code, *capsys.readouterr())
     finally:

@@ -1,6 +1,5 @@
 """Checkpoint files: tensors and plain Python only, written aside and moved into place, loaded without running code."""
 
-import hashlib
 import io
 import json
 import pickle
@@ -195,15 +194,6 @@ def naming(path):
         yield
     except ValueError as error:
         raise ValueError(f"checkpoint {path}: {error}") from None
-
-
-def sha256(path):
-    """The file's SHA-256, in hex."""
-    digest = hashlib.sha256()
-    with open(located(path), "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def reason(error):

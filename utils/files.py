@@ -1,5 +1,6 @@
-"""Files that are written whole or not at all."""
+"""Write files whole or not at all; name them by content. A leaf: it imports nothing of the project."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -12,9 +13,11 @@ def write_text(path, text):
 def write_bytes(path, data, previous=None):
     """Write aside and move into place: a kill or a full disk at any instant leaves the old file or the new one.
 
-    previous: where the file that is replaced is kept, if anywhere. Raises OSError naming the file.
+    Folders are made as needed. previous: where the file that is replaced is kept, if anywhere.
+    Raises OSError naming the file.
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(aside, "wb") as file:
@@ -29,3 +32,12 @@ def write_bytes(path, data, previous=None):
         raise
     finally:
         aside.unlink(missing_ok=True)
+
+
+def sha256(path):
+    """The file's SHA-256, in hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,6 +1,5 @@
 """Weights of CLIP encoders: by tag from the hub, or from a local file or folder; no file can run code."""
 
-import hashlib
 import json
 import os
 import pickle
@@ -10,6 +9,8 @@ import zipfile
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+
+from utils.files import sha256
 
 from ..build import load_exactly
 from .torchscript import is_torchscript, read_torchscript
@@ -50,17 +51,13 @@ def identify(weights):
         path = local_file(weights)
     except ValueError:
         return str(weights)
-    return f"sha256:{sha256(path.resolve(), path.stat().st_size, path.stat().st_mtime_ns)}" if path else str(weights)
+    return f"sha256:{sha256_of(path.resolve(), path.stat().st_size, path.stat().st_mtime_ns)}" if path else str(weights)
 
 
 @lru_cache
-def sha256(path, size, modified):
+def sha256_of(path, size, modified):
     """The file's SHA-256 in hex, computed once for a size and time of modification."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256(path)
 
 
 def find_tag(architecture, tag):
