@@ -1,6 +1,6 @@
 """What can be wrong with one pair of images. Each threshold says how far from it sound pairs are.
 
-Measured on 211 real pairs (RESIDE's SOTS, one of Dense-Haze) and 200 rendered ones; benchmarks/spoil.py repeats it.
+Measured on 211 real pairs (RESIDE's SOTS, one of Dense-Haze) and 200 rendered ones.
 """
 
 import cv2
