@@ -59,7 +59,7 @@ run() {
 [ -z "$dry_run" ] || { run "$root/train.py" "$config" "$@"; exit 0; }
 run "$root/clip_text.py" "$config" "$@"
 if [ "${NPROC:-1}" -gt 1 ]; then
-  PYTHONPATH=$root run -m utils.launch --standalone --nproc-per-node "$NPROC" "$root/train.py" "$config" "$@"
+  run -m torch.distributed.run --standalone --nproc-per-node "$NPROC" "$root/train.py" "$config" "$@"
 else
   run "$root/train.py" "$config" "$@"
 fi

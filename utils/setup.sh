@@ -1,5 +1,5 @@
 # Sourced by train.sh and tests/run.sh with $root set: leaves in $python an interpreter that satisfies requirements.txt.
-# An active virtualenv or conda environment that satisfies it is used as it is; otherwise .venv is made once and reused.
+# The python on PATH (an active virtualenv, conda) is used as it is where it does; otherwise .venv is made and reused.
 
 fail() {
   echo "$(basename "$0"): $1" >&2
@@ -7,41 +7,48 @@ fail() {
 }
 
 satisfied() {  # satisfied PYTHON FILE...: whether every pinned package of the files is installed in its version
-  "$1" - "${@:2}" 2>/dev/null <<'EOF'
+  "$1" - "${@:2}" 2>/dev/null <<'EOP'
 import sys
-from importlib.metadata import version
-from pip._vendor.packaging.requirements import Requirement
+from importlib.metadata import PackageNotFoundError, version
+
+def installed(name):
+    try:
+        return version(name).partition("+")[0]  # 2.11.0+cu130 is 2.11.0
+    except PackageNotFoundError:
+        return None
 
 for path in sys.argv[1:]:
     for line in open(path):
-        if line.strip() and not line.startswith("#"):
-            need = Requirement(line.strip())
-            if need.marker is None or need.marker.evaluate():
-                assert need.specifier.contains(version(need.name), prereleases=True)
-EOF
+        need, _, marker = line.strip().partition(";")  # NAME==VERSION; python_version >= or < "3.11"
+        if not need or need.startswith("#") or marker and ("<" in marker) != (sys.version_info < (3, 11)):
+            continue
+        name, _, pinned = need.partition("==")
+        # opencv-python is opencv-python-headless and windows
+        assert pinned in (installed(name), installed(name.replace("-headless", ""))), name
+EOP
 }
 
 setup() {  # setup [MORE_REQUIREMENTS...]
-  local venv=$root/.venv base file
-  local files=("$root/requirements.txt" "$@")
-  if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && satisfied python "${files[@]}"; then
-    python=python
-    return
-  fi
-  python=$venv/bin/python
-  [ ! -e "$venv/incomplete" ] && satisfied "$python" "${files[@]}" && return
+  local venv=$root/.venv base files=("$root/requirements.txt" "$@")
+  for python in python "$venv/bin/python"; do
+    satisfied "$python" "${files[@]}" && return
+  done
 
-  base=$(command -v python3 || command -v python) || fail "no python3 found: install Python 3.10 or newer"
-  "$base" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-    fail "$("$base" --version) is too old: install Python 3.10 or newer"
-  if [ -e "$venv/incomplete" ] || ! "$python" -c 'import pip' 2>/dev/null; then
+  if ! "$python" -c '' 2>/dev/null; then
+    base=$(command -v python3 || command -v python) || fail "no python3 found: install Python 3.10 or newer"
+    "$base" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+      fail "$("$base" --version) is too old: install Python 3.10 or newer"
     echo "setting up $venv (once, about 5 GB)"
     "$base" -m venv --clear "$venv" || fail "cannot make $venv: install Python's venv (on Debian: python3-venv)"
   fi
-  touch "$venv/incomplete"  # an interrupted installation is begun afresh
-  for file in "${files[@]}"; do
-    "$python" -m pip install --quiet --disable-pip-version-check -r "$file" ||
-      fail "the packages of $file could not be installed: see pip's message above, mend its cause, and run again"
-  done
-  rm "$venv/incomplete"
+  local pip=("$python" -m pip install --disable-pip-version-check)
+  if ! "$python" -c 'import pip' 2>/dev/null; then
+    if command -v uv >/dev/null; then
+      pip=(uv pip install --python "$python")
+    else
+      "$python" -m ensurepip >/dev/null 2>&1 || fail "$venv has no pip: install uv, or on Debian python3-venv"
+    fi
+  fi
+  "${pip[@]}" --quiet "${files[@]/#/-r}" ||
+    fail "the packages of ${files[*]} could not be installed: see the message above, mend its cause, and run again"
 }
