@@ -16,17 +16,11 @@ from safetensors.torch import save_file
 
 from models.clip import weights as clip_weights
 from models.clip.encoder import load_encoder
-from models.clip.torchscript import read_torchscript
-from models.clip.zero_shot import ZeroShot, calip_logits
+from models.clip.zero_shot import ZeroShot, calip_logits, patch_features
 from tests.tiny_clip import CLASSES, PROMPTS, direct, make_encoder, make_images
 
 ROOT = Path(__file__).parent.parent
 TEMPLATES = ("a photo of a {class}", "the {class} of a house")
-
-
-@pytest.fixture(scope="module", params=["vit", "resnet"])
-def tiny(request, tmp_path_factory):
-    return make_encoder(tmp_path_factory.mktemp("clip") / request.param, request.param)
 
 
 @pytest.fixture(scope="module")
@@ -34,19 +28,22 @@ def vit(tmp_path_factory):
     return make_encoder(tmp_path_factory.mktemp("clip") / "vit", "vit")
 
 
-@pytest.mark.parametrize("prompts", [PROMPTS, TEMPLATES])
-def test_text_and_probabilities_are_open_clips(tiny, tmp_path, prompts):
-    names = [f"{i}.png" for i in range(15)] + ["tall.jpg"]
+@pytest.fixture(scope="module")
+def resnet(tmp_path_factory):
+    return make_encoder(tmp_path_factory.mktemp("clip") / "resnet", "resnet")
+
+
+@pytest.mark.parametrize(("kind", "prompts"), [("vit", TEMPLATES), ("resnet", PROMPTS)])
+def test_text_and_probabilities_are_open_clips(request, tmp_path, kind, prompts):
+    encoder, names = request.getfixturevalue(kind), [f"{i}.png" for i in range(15)] + ["tall.jpg"]
     make_images(tmp_path, names[:-1])
     make_images(tmp_path, names[-1:], size=(90, 30))
     paths = [tmp_path / name for name in names]
-    text, prob = direct(*tiny, paths, ("indoor", "outdoor", "sea"), prompts)
-    zero_shot = ZeroShot(load_encoder(*tiny), ("indoor", "outdoor", "sea"), prompts)
+    text, prob = direct(*encoder, paths, ("indoor", "outdoor", "sea"), prompts)
+    zero_shot = ZeroShot(load_encoder(*encoder), ("indoor", "outdoor", "sea"), prompts)
     batch = torch.stack([zero_shot.preprocess(np.asarray(Image.open(path))) for path in paths])
     assert np.abs(zero_shot.text.numpy() - text).max() < 1e-5
     assert np.abs(zero_shot.prob(batch).numpy() - prob).max() < 1e-5
-    alone = torch.cat([zero_shot.prob(image[None]) for image in batch])
-    assert np.abs(alone.numpy() - prob).max() < 1e-5
 
 
 def literal_calip(feature, spatial, text, beta2, beta3):
@@ -62,13 +59,15 @@ def literal_calip(feature, spatial, text, beta2, beta3):
     ])
 
 
-def test_calip_is_its_equations(tiny):
-    encoder = load_encoder(*tiny)
-    zero_shot = ZeroShot(encoder, CLASSES, PROMPTS, "calip", beta2=0.7, beta3=0.2)
-    side = np.max(encoder.visual.image_size)
-    images = torch.randint(256, (3, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def test_calip_is_its_equations_over_the_projected_tokens_after_the_last_norm(vit):
+    encoder = load_encoder(*vit)
+    zero_shot, visual = ZeroShot(encoder, CLASSES, PROMPTS, "calip", beta2=0.7, beta3=0.2), encoder.visual
+    images = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     batch = zero_shot.preprocess.to_float(images)
-    feature, spatial = (torch.nn.functional.normalize(value, dim=-1) for value in zero_shot.features(batch))
+    whole, patches = patch_features(visual, batch)
+    tokens = visual.ln_post(visual.transformer(visual._embeds(batch)))
+    assert torch.allclose(patches, tokens[:, 1:] @ visual.proj, atol=1e-5)
+    feature, spatial = (torch.nn.functional.normalize(value, dim=-1) for value in (whole, patches))
     assert torch.allclose(feature, encoder.encode_image(batch, normalize=True), atol=1e-6)
     logits = calip_logits(feature, spatial, zero_shot.text, 0.7, 0.2)
     literal = torch.stack([literal_calip(feature[i], spatial[i], zero_shot.text, 0.7, 0.2) for i in range(3)])
@@ -76,13 +75,9 @@ def test_calip_is_its_equations(tiny):
     assert (zero_shot.prob(images) - literal.softmax(1)).abs().max() < 1e-5
 
 
-def test_patch_features_are_the_projected_tokens_after_the_last_norm(vit):
-    encoder = load_encoder(*vit)
-    visual = encoder.visual
-    batch = torch.randn(2, 3, 32, 32)
-    tokens = visual.ln_post(visual.transformer(visual._embeds(batch)))
-    _, spatial = ZeroShot(encoder, CLASSES, PROMPTS, "calip").features(batch)
-    assert torch.allclose(spatial, tokens[:, 1:] @ visual.proj, atol=1e-5)
+def test_calip_of_an_encoder_without_patch_features_is_refused(resnet):
+    with pytest.raises(ValueError, match="text.zero_shot=calip needs a ViT as text.encoder"):
+        ZeroShot(load_encoder(*resnet), CLASSES, PROMPTS, "calip")
 
 
 def test_a_very_long_image_is_seen_in_its_middle(vit):
@@ -93,54 +88,33 @@ def test_a_very_long_image_is_seen_in_its_middle(vit):
     assert preprocess(image).min() == preprocess(image.transpose(1, 0, 2)).min() == 255
 
 
-@pytest.mark.parametrize("kind", ["timm vit", "timm convnext"])
-def test_timms_networks_give_patches_too(tmp_path, kind):
-    encoder = load_encoder(*make_encoder(tmp_path, kind))
-    zero_shot = ZeroShot(encoder, CLASSES, PROMPTS, "calip")
-    batch = torch.randn(2, 3, 160, 160)
-    whole, patches = zero_shot.features(batch)
-    assert torch.allclose(whole, encoder.encode_image(batch), atol=1e-5)
-    assert patches.shape == (2, 100 if kind == "timm vit" else 25, 32) and patches.std(1).min() > 0
-    if kind == "timm convnext":  # a map of one place is that place
-        whole, patches = zero_shot.features(batch[:, :, :32, :32])
-        assert torch.allclose(whole, patches[:, 0], atol=1e-6)
-    assert zero_shot.prob(torch.zeros(2, 3, 160, 160, dtype=torch.uint8)).isfinite().all()
-
-
-def test_weights_come_as_safetensors_checkpoint_or_folder(vit, tmp_path):
-    architecture, path = vit
-    state = torch.load(path, weights_only=True)
-    save_file(state, tmp_path / "open_clip_model.safetensors")
-    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, tmp_path / "epoch.pt")
-    for weights in (tmp_path / "open_clip_model.safetensors", tmp_path / "epoch.pt", tmp_path):
-        loaded = load_encoder(architecture, str(weights)).state_dict()
-        assert all(torch.equal(loaded[name], value) for name, value in state.items())
-
-
-@pytest.fixture
-def openai_file(tmp_path):
+def save_as_openai(state, path):
     """A TorchScript archive in the manner of OpenAI's: half precision, three scalars beside the weights."""
-    architecture, _ = make_encoder(tmp_path / "quick", "vit", quick_gelu=True)
-    encoder = load_encoder(architecture, str(tmp_path / "quick"))
-    inputs = torch.rand(1, 3, 32, 32), encoder.tokenizer(["a"])
-    for name in clip_weights.NO_WEIGHTS:
-        encoder.__dict__.pop(name, None)
-        encoder.register_buffer(name, torch.tensor(16))
-    traced = torch.jit.trace(encoder, inputs, check_trace=False).half()
-    path = tmp_path / "openai.pt"
-    traced.save(str(path))
-    return architecture, path, traced.state_dict()
+    root = torch.nn.Module()
+    for name, value in {**state, **dict.fromkeys(clip_weights.SCALARS, torch.tensor(16.0))}.items():
+        *parents, leaf = name.split(".")
+        module = root
+        for parent in parents:
+            if not hasattr(module, parent):
+                module.add_module(parent, torch.nn.Module())
+            module = getattr(module, parent)
+        module.register_buffer(leaf, value.half())
+    torch.jit.script(root).save(str(path))
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_openais_archives_are_read_without_running_them(openai_file):
-    architecture, path, state = openai_file
-    read = read_torchscript(path)
-    assert set(read) == set(state) and all(torch.equal(read[name], value) for name, value in state.items())
-    loaded = load_encoder(architecture, str(path)).state_dict()
-    assert torch.equal(loaded["visual.proj"], state["visual.proj"].float())
+def test_weights_come_as_safetensors_state_dict_training_checkpoint_or_openais_archive(tmp_path):
+    architecture, path = make_encoder(tmp_path / "quick", "vit", quick_gelu=True)
+    state = torch.load(path, weights_only=True)
+    save_file(state, tmp_path / "a.safetensors")
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, tmp_path / "epoch.pt")
+    save_as_openai(state, tmp_path / "openai.pt")
+    for weights in (path, tmp_path / "a.safetensors", tmp_path / "epoch.pt", tmp_path / "openai.pt"):
+        loaded = load_encoder(architecture, str(weights)).state_dict()
+        half = Path(weights).stem == "openai"
+        assert all(torch.equal(loaded[k], value.half().float() if half else value) for k, value in state.items())
     with pytest.raises(ValueError, match="trained with QuickGELU.*: set text.encoder=ViT-B-32-quickgelu"):
-        load_encoder("ViT-B-32", str(path))
+        load_encoder("ViT-B-32", str(tmp_path / "openai.pt"))
 
 
 class Bomb:
@@ -149,8 +123,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("kind", ["state dict", "archive"])
-def test_a_malicious_file_does_nothing(tmp_path, monkeypatch, kind):
-    architecture, _ = make_encoder(tmp_path / "quick", "vit", quick_gelu=True)
+def test_a_malicious_file_does_nothing(tmp_path, vit, monkeypatch, kind):
     monkeypatch.setenv("BOMB", str(tmp_path / "went off"))
     path = tmp_path / "bad.pt"
     if kind == "state dict":
@@ -158,40 +131,24 @@ def test_a_malicious_file_does_nothing(tmp_path, monkeypatch, kind):
     else:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("bad/data.pkl", pickle.dumps(Bomb()))
-            archive.writestr("bad/constants.pkl", b"")
+            archive.writestr("bad/constants.pkl", b"\x80\x02).")
     with pytest.raises(ValueError, match="bad.pt cannot be read as weights"):
-        load_encoder(architecture, str(path))
+        load_encoder(vit[0], str(path))
     assert not (tmp_path / "went off").exists()
 
 
-def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path, vit):
-    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("bomb/data.pkl", bytes(2**23))
-    with pytest.raises(ValueError, match="unpacks to far more than its size"):
-        load_encoder(vit[0], str(tmp_path / "bomb.pt"))
-
-
-def change(state, how):
-    if how == "missing":
-        del state["visual.proj"]
-    elif how == "misshapen":  # open_clip itself would resize this one, silently
-        state["visual.positional_embedding"] = torch.zeros(26, 32)
-    elif how == "unexpected":
-        state["visual.extra"] = torch.zeros(1)
-
-
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("change", "message"),
     [
-        ("missing", "Missing key.*visual.proj"),
-        ("misshapen", r"visual.positional_embedding is \(26, 32\), not \(17, 32\)"),
-        ("unexpected", "Unexpected key.*visual.extra"),
+        (lambda state: state.pop("visual.proj"), "Missing key.*visual.proj"),
+        (lambda state: state.update({"visual.proj": torch.zeros(32, 31)}), "size mismatch for visual.proj"),
+        (lambda state: state.update({"visual.extra": torch.zeros(1)}), "Unexpected key.*visual.extra"),
     ],
 )
-def test_weights_that_do_not_fit_are_named(vit, tmp_path, how, message):
+def test_weights_that_do_not_fit_are_named(vit, tmp_path, change, message):
     architecture, path = vit
     state = torch.load(path, weights_only=True)
-    change(state, how)
+    change(state)
     torch.save(state, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=f"other.pt cannot be read as weights of text.encoder=local-dir.*{message}"):
         load_encoder(architecture, str(tmp_path / "other.pt"))
@@ -201,29 +158,17 @@ def test_weights_that_do_not_fit_are_named(vit, tmp_path, how, message):
     ("architecture", "weights", "message"),
     [
         ("ViT-B-32", "openai", "QuickGELU, .*: set text.encoder=ViT-B-32-quickgelu"),
-        ("RN50", "openai", "set text.encoder=RN50-quickgelu"),
-        ("ViT-B32", "openai", "no open_clip architecture: did you mean ViT-B-32"),
-        ("ViT-B-32-quickgelu", "laion2b_s34b_b79k", "its tags: openai, .*; laion2b_s34b_b79k belongs to ViT-B-32"),
+        ("ViT-B32", "openai", "not an open_clip architecture: did you mean ViT-B-32"),
+        ("ViT-B-32-quickgelu", "laion2b_s34b_b79k", "tags: openai, .*; laion2b_s34b_b79k belongs to ViT-B-32"),
         ("ViT-B-32-quickgelu", "none/there.pt", "none/there.pt does not exist"),
+        ("ViT-B-32-quickgelu", str(ROOT), "is a folder: give the weights file in it"),
         ("hf-hub:some/model", "x", "give it as local-dir:FOLDER"),
+        (f"local-dir:{ROOT}", "openai", "cannot be read"),
     ],
 )
 def test_names_that_do_not_go_together_are_refused(architecture, weights, message):
     with pytest.raises(ValueError, match=message):
         load_encoder(architecture, weights)
-
-
-def test_a_config_beside_the_weights_tells_their_activation(tmp_path, vit):
-    _, quick = make_encoder(tmp_path / "quick", "vit", quick_gelu=True)
-    with pytest.raises(ValueError, match="trained with QuickGELU, .* computes GELU"):
-        load_encoder(vit[0], quick)
-
-
-def test_a_folder_of_several_weights_is_refused(tmp_path):
-    for name in ("a.pt", "b.pt"):
-        (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ValueError, match="holds a.pt, b.pt: give the weights file itself"):
-        load_encoder("ViT-B-32", str(tmp_path))
 
 
 def test_weights_are_known_by_their_content(vit, tmp_path):
@@ -253,9 +198,3 @@ def test_a_hub_that_never_answers_is_given_up(monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_session", lambda: time.sleep(5))
     with pytest.raises(TimeoutError, match="no answer in 0.1 s"):
         clip_weights.ask_hub()
-
-
-def test_a_broken_config_is_named(tmp_path):
-    (tmp_path / "open_clip_config.json").write_text("{")
-    with pytest.raises(ValueError, match="cannot be read"):
-        load_encoder(f"local-dir:{tmp_path}", "openai")

@@ -9,8 +9,6 @@ from PIL import Image
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
 VISION = {
     "vit": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
-    "timm vit": {"image_size": 160, "timm_model_name": "test_vit", "timm_pool": "token"},
-    "timm convnext": {"image_size": 160, "timm_model_name": "test_convnext", "timm_pool": ""},
     "resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 16, "patch_size": None},
 }
 CLASSES, PROMPTS = ("indoor", "outdoor"), ("a photo of a {class}",)
@@ -33,7 +31,7 @@ def make_encoder(folder, kind, quick_gelu=False):
 
 
 def make_images(folder, names, size=(40, 50), seed=0):
-    """Write coloured noise of which no two are alike."""
+    """Write coloured noise, each image another."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     for name in names:

@@ -54,7 +54,7 @@ class Model:
 class Text:
     # open_clip architecture, or local-dir:FOLDER of one, or "stand-in": fixed vectors and labels from domains.csv
     encoder: str = "ViT-B-32-quickgelu"
-    weights: str = "openai"  # open_clip tag, or a local file (.safetensors, .pt, .pth, .bin), or its folder
+    weights: str = "openai"  # open_clip tag, or a local file (.safetensors, .pt, .pth, .bin)
     prompt: str | tuple[str, ...] = "a photo of a {class}"  # one template, or several to average
     classes: tuple[str, ...] = ("indoor", "outdoor")
     zero_shot: Literal["clip", "calip"] = "clip"  # calip: logits refined by CALIP's parameter-free attention

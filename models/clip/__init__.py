@@ -1,6 +1,6 @@
 """Zero-shot labels by CLIP: encoders and their weights, class probabilities, CALIP's refinement.
 
-May import torch, models.build and, inside functions, open_clip (it brings timm and torchvision along).
+May import torch, models.build, utils.files and, inside functions, open_clip (it brings timm and torchvision along).
 Start reading at zero_shot.py.
 """
 

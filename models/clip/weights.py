@@ -1,100 +1,94 @@
-"""Weights of CLIP encoders: by tag from the hub, or from a local file or folder; no file can run code."""
+"""Weights of CLIP encoders: by open_clip's tag from the hub, or from a local file."""
 
-import json
 import os
-import pickle
 import threading
 import warnings
-import zipfile
-from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
+
+import torch
 
 from utils.files import sha256
 
 from ..build import load_exactly
-from .torchscript import is_torchscript, read_torchscript
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
-PREFERRED = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
-NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # scalars in OpenAI's archives
+SCALARS = ("input_resolution", "context_length", "vocab_size")  # beside the weights in OpenAI's archives
 HUB_SECONDS = 6  # for the hub's first answer
-WAYS_OUT = (
-    "give a local file or folder as text.weights, set text.encoder=stand-in with known labels in each split's "
-    "domains.csv, or train without text by model.fusion=none"
+REMEDY = (
+    "give a local file as text.weights, set text.encoder=stand-in with known labels in each split's domains.csv, or "
+    "train without text by model.fusion=none"
 )
 
 
 def local_file(weights):
-    """The file that `weights` names: itself, or the weights in a folder; None for a tag.
-
-    Raises ValueError for a path that leads nowhere, and for a folder of several weights.
-    """
+    """The path of a local file, or None for a tag. Raises ValueError for a path without a file."""
     path = Path(weights).expanduser()
     if path.is_file():
         return path
-    if path.is_dir():
-        found = [path / name for name in PREFERRED if (path / name).is_file()]
-        found = found[:1] or sorted(entry for entry in path.iterdir() if entry.suffix in ENDINGS)
-        if len(found) != 1:
-            names = ", ".join(entry.name for entry in found) or f"no {', '.join(ENDINGS)} file"
-            raise ValueError(f"text.weights={weights} holds {names}: give the weights file itself")
-        return found[0]
-    if path.suffix in ENDINGS or len(path.parts) > 1:
-        raise ValueError(f"text.weights={weights} does not exist: give a file, a folder or an open_clip tag")
+    if path.suffix in ENDINGS or len(path.parts) > 1 or path.is_dir():
+        what = "is a folder: give the weights file in it" if path.is_dir() else "does not exist"
+        raise ValueError(f"text.weights={weights} {what}")
     return None
 
 
 def identify(weights):
     """Name weights by content: the tag, "sha256:HEX" of a local file, or the path as given where there is no file."""
-    try:
-        path = local_file(weights)
-    except ValueError:
-        return str(weights)
-    return f"sha256:{sha256_of(path.resolve(), path.stat().st_size, path.stat().st_mtime_ns)}" if path else str(weights)
-
-
-@lru_cache
-def sha256_of(path, size, modified):
-    """The file's SHA-256 in hex, computed once for a size and time of modification."""
-    return sha256(path)
+    path = Path(weights).expanduser()
+    return f"sha256:{sha256(path)}" if path.is_file() else str(weights)
 
 
 def find_tag(architecture, tag):
-    """open_clip's entry for a tag: where its weights are, and their preprocessing. ValueError lists the known tags."""
+    """open_clip's entry for a tag: where its weights are, and their preprocessing.
+
+    Raises ValueError with the known tags, and for an architecture whose activation the weights were not trained with:
+    open_clip only warns, and the probabilities come out wrong.
+    """
     import open_clip
 
     entry = open_clip.get_pretrained_cfg(architecture, tag)
     if entry:
+        refuse_activation(architecture, tag, entry.get("quick_gelu", False))
         return entry
     known = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
     others = ", ".join(open_clip.list_pretrained_models_by_tag(tag)[:4])
     hint = f"; {tag} belongs to {others}" if others else ""
+    raise ValueError(f"text.weights={tag} is neither a local file nor a tag of {architecture} (tags: {known}){hint}")
+
+
+def refuse_activation(architecture, weights, quick_gelu):
+    """Raise ValueError when weights trained with QuickGELU meet an architecture with GELU, or the reverse."""
+    import open_clip
+
+    if bool(open_clip.get_model_config(architecture).get("quick_gelu")) == quick_gelu:
+        return
+    has, needs = ("GELU", "QuickGELU") if quick_gelu else ("QuickGELU", "GELU")
+    other = f"{architecture}-quickgelu" if quick_gelu else architecture.removesuffix("-quickgelu")
     raise ValueError(
-        f"text.weights={tag} is no local file or folder, and no tag of {architecture} (its tags: {known}){hint}"
+        f"text.weights={weights} was trained with {needs}, text.encoder={architecture} computes {has}: "
+        f"set text.encoder={other}"
     )
 
 
 def fetch(entry, tag):
-    """The local file of a tag's weights, downloaded by open_clip if this machine does not have it yet.
+    """The local file of a tag's weights, downloaded by open_clip unless this machine has it.
 
-    Raises ValueError with the ways out when the hub does not answer within seconds.
+    Raises ValueError with the remedies when the hub does not answer within seconds.
     """
     from huggingface_hub import try_to_load_from_cache
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
     from open_clip.pretrained import download_pretrained
 
-    repository, name = os.path.split(entry["hf_hub"])
-    for file in [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]:
-        cached = try_to_load_from_cache(repository, file)
-        if isinstance(cached, str):
-            return Path(cached)
     try:
+        repository, name = os.path.split(entry["hf_hub"])
+        for file in [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]:
+            cached = try_to_load_from_cache(repository, file)
+            if isinstance(cached, str):
+                return Path(cached)
         ask_hub()
         return Path(download_pretrained(entry))
     except Exception as error:  # of the HTTP client, the hub's package or the disk: too many kinds to name
         raise ValueError(
-            f"text.weights={tag} cannot be had from the hub ({first_line(error)}): connect, {WAYS_OUT}"
+            f"text.weights={tag} cannot be had from the hub ({first_line(error)}): connect, {REMEDY}"
         ) from None
 
 
@@ -119,7 +113,7 @@ def ask_hub():
 
 
 def load_weights(encoder, path, architecture):
-    """Load a .safetensors file, a state dict, a training checkpoint of open_clip or a TorchScript archive.
+    """Load a .safetensors file, a state dict, a training checkpoint of open_clip, or OpenAI's TorchScript archive.
 
     Raises ValueError naming the file when it is broken, unsafe or of another architecture.
     """
@@ -127,76 +121,27 @@ def load_weights(encoder, path, architecture):
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, about storage types and pickles that it then refuses
-            refuse_bomb(path)
-            if is_torchscript(path):  # torch would run it
-                state = read_torchscript(path)
-                dropped = [name for name in state if name in NO_WEIGHTS or name.endswith("attn_mask")]
-                load_exactly(encoder, {name: value for name, value in state.items() if name not in dropped})
+            warnings.simplefilter("ignore")  # torch's, about TorchScript and about pickles that it then refuses
+            if state := read_torchscript(path):
+                refuse_activation(architecture, path, quick_gelu=True)
+                load_exactly(encoder, state)
             else:
-                refuse_resizing(encoder, path)
                 load_checkpoint(encoder, str(path))
     except Exception as error:  # a broken file fails in many ways: header, zip, pickle, unicode and type errors
-        reason = first_line(error)
-        if isinstance(error, pickle.UnpicklingError):  # torch's message recommends to load it all the same
-            reason = "it is broken or holds more than tensors"
-        elif isinstance(error, (AttributeError, StopIteration)):
-            reason = "it holds no state dict"
+        named = isinstance(error, (ValueError, RuntimeError))
+        reason = first_line(error) if named else "it is broken or holds no state dict of tensors"
         raise ValueError(
             f"text.weights={path} cannot be read as weights of text.encoder={architecture}: {reason}"
         ) from None
 
 
-def refuse_bomb(path):
-    """Raise ValueError for an archive that unpacks to far more than its size: weights are stored uncompressed."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > 2 * path.stat().st_size + 2**20:
-                raise ValueError("it unpacks to far more than its size")
-
-
-def refuse_resizing(encoder, path):
-    """Raise ValueError for positions of another image or text size, which open_clip would resize silently."""
-    from open_clip.factory import load_state_dict
-
-    state, own = load_state_dict(str(path)), encoder.state_dict()
-    for name in own.keys() & state.keys():
-        if name.endswith("positional_embedding") and own[name].shape != state[name].shape:
-            raise ValueError(f"{name} is {tuple(state[name].shape)}, not {tuple(own[name].shape)}")
-
-
-def sidecar(path):
-    """The open_clip_config.json beside a weights file, as a dict; empty where there is no such file."""
-    path = path.with_name("open_clip_config.json")
+def read_torchscript(path):
+    """The state dict of a TorchScript archive, None for another file. Its code cannot leave TorchScript."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {first_line(error)}") from None
-    return config if isinstance(config, dict) else {}
-
-
-def trained_with_quick_gelu(path):
-    """Whether a local file's weights were trained with QuickGELU; None where nothing in or beside the file tells.
-
-    OpenAI's TorchScript archives were. A name or open_clip_config.json may tell; open_clip knows the SHA-256 of some.
-    """
-    import open_clip
-
-    with suppress(Exception):  # of a broken archive: loading it tells what is wrong
-        if is_torchscript(path):
-            return True
-    if "quickgelu" in path.stem.lower():
-        return True
-    model = sidecar(path).get("model_cfg")
-    if isinstance(model, dict):
-        return bool(model.get("quick_gelu", False))
-    digest = identify(path).removeprefix("sha256:")
-    for architecture, tag in open_clip.list_pretrained():
-        entry = open_clip.get_pretrained_cfg(architecture, tag)
-        url = Path(entry.get("url", ""))  # .../SHA256/ViT-B-32.pt, or the first 8 digits: .../vit_b_32-SHA256.pt
-        if any(len(known) >= 8 and digest.startswith(known) for known in (url.parent.name, url.stem[-8:])):
-            return bool(entry.get("quick_gelu", False))
-    return None
+        state = torch.jit.load(path, map_location="cpu").state_dict()
+    except RuntimeError:
+        return None
+    return {name: value for name, value in state.items() if name not in SCALARS}
 
 
 def first_line(error):

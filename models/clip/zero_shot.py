@@ -4,8 +4,6 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from .patches import patch_features
-
 SCALE = 100.0  # of the logits, as in the published CLIP
 LONGEST = 16  # largest ratio of the sides; a longer image is cut to its middle before it is resized
 
@@ -46,13 +44,14 @@ class ZeroShot:
 
     def __init__(self, encoder, classes, prompts, mode="clip", beta2=0.5, beta3=0.05):
         """prompts: templates with {class}; their embeddings are averaged. mode: "clip" or "calip"; beta2 weighs
-        CALIP's logits of image-refined text, beta3 those of text-refined image. Raises ValueError where the encoder has
-        no patch features for "calip", or text features that are not finite."""
+        CALIP's logits of image-refined text, beta3 those of text-refined image. Raises ValueError for "calip" with an
+        encoder that has no patch features, and for text features that are not finite."""
+        if mode == "calip" and not gives_patches(encoder.visual):
+            raise ValueError("text.zero_shot=calip needs a ViT as text.encoder, such as ViT-B-32-quickgelu")
         self.encoder, self.mode, self.beta2, self.beta3 = encoder, mode, beta2, beta3
         self.device = next(encoder.parameters()).device
         self.preprocess = Preprocess(encoder.visual.preprocess_cfg)
         self.text = class_text(encoder, classes, prompts, self.device)
-        self.features = patch_features(encoder.visual) if mode == "calip" else None
 
     @torch.no_grad()
     def prob(self, batch):
@@ -62,12 +61,25 @@ class ZeroShot:
             if self.mode == "clip":
                 feature = self.encoder.encode_image(batch)
             else:
-                feature, spatial = self.features(batch)
+                feature, spatial = patch_features(self.encoder.visual, batch)
         feature = F.normalize(feature.float(), dim=-1)
         if self.mode == "clip":
             return (SCALE * feature @ text.t()).softmax(1)
         spatial = F.normalize(spatial.float(), dim=-1)
         return calip_logits(feature, spatial, text, self.beta2, self.beta3).softmax(1)
+
+
+def gives_patches(visual):
+    """Whether the image side of an open_clip model is a ViT that projects its class token into the joint space."""
+    from open_clip.transformer import VisionTransformer
+
+    return isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.proj is not None
+
+
+def patch_features(visual, batch):
+    """The class token, B x D, and the patch tokens, B x HW x D, after the last norm; both projected, not normalised."""
+    found = visual.forward_intermediates(batch, indices=1, normalize_intermediates=True, output_fmt="NLC")
+    return found["image_features"], found["image_intermediates"][-1] @ visual.proj
 
 
 def class_text(encoder, classes, prompts, device):
