@@ -169,7 +169,7 @@ def open_checkpoint(path, text):
     if not is_published(saved):
         raise ValueError(f"{path} is neither a checkpoint of this project nor a published one")
     facts = {"encoder": text.encoder, "classes": list(text.classes)} if needs_text(saved) else None
-    return {"state_dict": saved.get("state_dict", saved), "settings": None, "step": None, "text": facts}
+    return {"state_dict": saved, "settings": None, "step": None, "text": facts}
 
 
 def open_text(config, pairs, saved):

@@ -36,6 +36,10 @@ AS_KERNELS = ("fusion.key_weight", "fusion.value_weight")  # 5 numbers, publishe
 # The branch that updates the text is computed and thrown away; the key's bias cancels in the softmax.
 WITHOUT_EFFECT = re.compile(r"text_emb\.((k1|v1|q2|postProj_t)\.(weight|bias)|k2\.bias)")
 
+ANCHOR = "layer1.blocks.0.conv3_19.weight"  # in every published checkpoint; what stands before it is a trainer's
+COMPILED = "_orig_mod."  # torch.compile's, before the names of whichever module was compiled
+AVERAGED = re.compile(r"(?<![a-z])(ema|swa|avg|averaged?)(?![a-z])", re.IGNORECASE)
+
 
 def network_of(saved, text=None):
     """Build the network of a loaded checkpoint, in evaluation mode.
@@ -51,26 +55,25 @@ def network_of(saved, text=None):
     return restore(saved["network"], saved["ema"] or None)
 
 
-def is_published(state_dict):
-    """Whether a loaded checkpoint looks like a published one: bare or wrapped, with or without "module."."""
-    inner = state_dict.get("state_dict", state_dict) if isinstance(state_dict, dict) else None
-    return isinstance(inner, dict) and any("patch_embed.proj." in str(name) for name in inner)
+def is_published(saved):
+    """Whether a loaded checkpoint holds a published network, bare or in a wrapper that `unwrap` knows."""
+    return bool(find_states(saved))
 
 
-def needs_text(state_dict):
+def needs_text(saved):
     """Whether a published checkpoint is MixCLDehazeNet's, which lacks the text embeddings that it was trained with."""
-    return any("text_emb." in name for name in unwrap(state_dict))
+    return any(name.startswith("text_emb.") for name in unwrap(saved))
 
 
-def load_published(state_dict, text=None):
+def load_published(saved, text=None):
     """Build the network of a published MixDehazeNet or MixCLDehazeNet checkpoint.
 
-    state_dict: the bare state dict, or {"state_dict": ...} around it; names may begin with "module.".
+    saved: the state dict, or any dict around it (see `unwrap`).
     text: K x D text embeddings, which MixCLDehazeNet checkpoints lack and MixDehazeNet ones do not need. With one-hot
     `prob` the network's outputs are the published ones for that class's text.
     Returns the network in evaluation mode. Raises ValueError naming missing, unexpected or misshapen tensors.
     """
-    published = unwrap(state_dict)
+    published = unwrap(saved)
     size, fusion = find_size(published), "parametric" if needs_text(published) else "none"
     if fusion == "parametric" and text is None:
         raise ValueError("a MixCLDehazeNet checkpoint holds no text embeddings: give them as text, a K x D tensor")
@@ -103,14 +106,31 @@ def published_state(network):
     return state
 
 
-def unwrap(state_dict):
-    """The bare state dict without "module." prefixes. Raises ValueError when it holds anything but tensors."""
-    inner = state_dict.get("state_dict", state_dict)
-    if not inner or not all(isinstance(name, str) and torch.is_tensor(value) for name, value in inner.items()):
-        raise ValueError("not a published checkpoint: it should be a state dict of tensors, or {'state_dict': ...}")
-    if all(name.startswith("module.") for name in inner):
-        inner = {name.removeprefix("module."): value for name, value in inner.items()}
-    return inner
+def unwrap(saved):
+    """The published state dict in a loaded checkpoint of any trainer: {published name: tensor}.
+
+    Trainers keep it in a dict ("params", "state_dict", "model" ...), prefix its names ("module.", "net.",
+    "_orig_mod." ...), or both. Of several state dicts the averaged one is taken ("params_ema", "ema_model." ...), else
+    the first. Raises ValueError where there is none.
+    """
+    states = find_states(saved)
+    if not states:
+        raise ValueError(f"not a published checkpoint: no dict in it holds a tensor named ...{ANCHOR}")
+    averaged = [state for place, state in states.items() if AVERAGED.search(place)]
+    return (averaged or list(states.values()))[0]
+
+
+def find_states(saved, place="", depth=5):
+    """{place: state dict} of every published network in nested dicts. place: the keys and the prefix before it."""
+    found = {}
+    if isinstance(saved, dict) and depth:
+        tensors = {str(name).replace(COMPILED, ""): value for name, value in saved.items() if torch.is_tensor(value)}
+        for prefix in [name.removesuffix(ANCHOR) for name in tensors if name.endswith(ANCHOR)]:
+            inside = [name for name in tensors if name.startswith(prefix)]
+            found[f"{place}.{prefix}"] = {name.removeprefix(prefix): tensors[name] for name in inside}
+        for key, value in saved.items():
+            found |= find_states(value, f"{place}.{key}", depth - 1)
+    return found
 
 
 def find_size(published):
