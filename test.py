@@ -9,12 +9,15 @@
                                                                             does the network use its text?
     python test.py configs/reside6k_s.yaml test.input=clear run=clear checkpoint=checkpoints/reside6k_s/best.pt
                                                                             what does it do to clear images?
+    python test.py configs/reside6k_s.yaml test.outputs=FOLDER run=other    score another method's images, in the same
+                                                                            protocol; names as the hazy images'
 
 Writes results/<run>-<split>/: metrics.json, results.csv, report.html, examples/, and images/ when asked for. The
 results of another test are not replaced: name another run, and the checkpoint.
 """
 
 import math
+import os
 import time
 from pathlib import Path
 
@@ -23,44 +26,34 @@ import torch
 from tqdm import tqdm
 
 from datasets.batches import Batches
-from datasets.domains import STAND_IN, open_domains, prob_of
+from datasets.domains import open_domains, prob_of
 from datasets.fingerprint import fingerprint
 from datasets.images import to_image, write_image
 from datasets.labels import read_labels
 from datasets.order import same_size_batches
+from datasets.outputs import Outputs
 from datasets.pairs import EvaluationSamples, Pairs
-from models import (
-    describe,
-    inference_form,
-    is_published,
-    kernels_report,
-    needs_text,
-    network_of,
-    openvino_form,
-    use_plain,
-)
+from models import describe, inference_form, is_published, kernels_report, needs_text, network_of, use_plain
 from models.clip import identify
 from utils import checkpoint, distributed
-from utils.code import of_other_code
 from utils.config import load_config
+from utils.cost import multiply_adds
 from utils.evaluate import DTYPES, SelfEnsemble, evaluate
 from utils.files import sha256
 from utils.metrics import PROTOCOL
 from utils.results import (
     environment,
     image_names,
+    notes_of,
     pick_examples,
-    refuse_another_test,
     results_folder,
     score_table,
-    set_aside,
     summarise,
     write_report,
     write_results,
 )
 from utils.script import config_parser, run
-from utils.settings import flatten, to_plain, window_pixels
-from utils.slowness import tell_of_slowness
+from utils.settings import to_plain, window_pixels
 
 
 def main(argv=None):
@@ -73,16 +66,85 @@ def main(argv=None):
 def test(config, device, overrides=()):
     start = time.perf_counter()
     torch.backends.cudnn.allow_tf32 = False
-    if config.kernels == "plain":
-        use_plain(device)
-    path = Path(config.checkpoint or Path("checkpoints") / config.run / "best.pt")
 
-    # Checkpoint and data: the split's pairs, the domain of each, and the network.
-    saved, digest = open_checkpoint(path, config.text), sha256(checkpoint.located(path))
+    # Data: the pairs of the split, known by their fingerprint.
     pairs = Pairs(config.data.folder, config.data.test, config.data.max_pixels)
+    names, hazy, clear = pairs.names, pairs.hazy, pairs.clear
     digits = distributed.on_main(lambda: fingerprint(pairs))
     if config.test.input == "clear":
         pairs.hazy = pairs.clear
+
+    # What is scored: a network, or another method's images. A result has the same parts either way.
+    open_tested = another_method if config.test.outputs else trained_network
+    network, prob, labels, facts = open_tested(config, pairs, device, overrides)
+    samples = EvaluationSamples(pairs, prob, config.test.crop)
+    order = same_size_batches(samples.sizes, config.test.batch, distributed.rank(), distributed.world_size())
+    batches = Batches(samples, order, device, config.data.workers)
+    path = facts["checkpoint"] and facts["checkpoint"]["path"]
+    folder = distributed.on_main(lambda: results_folder(config.run, config.data.test, config.test, path, digits))
+
+    # Scores: one row an image. Its picture, if asked for, is written as soon as it is made.
+    files = [folder / "images" / name for name in image_names(names)]
+
+    def write_images(indices, outputs):
+        for index, output in zip(indices, outputs, strict=True):
+            write_image(files[index], to_image(output))
+
+    before = time.perf_counter()
+    rows = evaluate(network, batches, device, progress=progress, keep=write_images if config.test.images else None)
+    seconds = time.perf_counter() - before
+    if distributed.rank():
+        return
+    for row in rows:
+        row |= {"name": names[row["index"]], "domain": labels[row["index"]]}
+        if config.test.images and not config.test.crop:
+            three = hazy.path(row["index"]), files[row["index"]], clear.path(row["index"])
+            row["files"] = [os.path.relpath(file, folder) for file in three]
+    broken = [row["name"] for row in rows if math.isnan(row["psnr"])]
+    if broken:
+        raise ValueError(f"{path}: the outputs of {len(broken)} images are not finite, first {broken[0]}")
+
+    # Results: for programs, for spreadsheets, for people, for the terminal.
+    metrics = summarise(rows) | {
+        "protocol": PROTOCOL + (f", on centre crops of {config.test.crop} pixels" if config.test.crop else ""),
+        "data": {"name": Path(config.data.folder).name, "split": config.data.test, "fingerprint": digits},
+        **facts,
+        "seeds": {"training": facts["trained_with"] and facts["trained_with"]["seed"]},
+        "environment": environment(device) | {"kernels": None if config.test.outputs else kernels_report(device)},
+        "images_per_second": None if config.test.outputs else len(rows) / seconds,
+        "wall_seconds": time.perf_counter() - start,
+    }
+    write_results(folder, metrics, rows)
+    examples = [row["index"] for row in pick_examples(rows).values()]
+    write_report(folder, metrics, rows, {names[i]: dehaze(network, batches.of_one(i)) for i in examples})
+    for note in metrics["notes"]:
+        print(f"note: {note}")
+    print(score_table(metrics))
+    print(f"results: {folder}")
+
+
+def another_method(config, pairs, *_):
+    """Images in the place of a network; a pair's "probability" is its index. Returns what `trained_network` does."""
+    name, labels = Path(config.test.outputs).resolve().name, read_labels(pairs.folder, config.text.classes)
+    facts = {
+        "outputs": name,
+        **dict.fromkeys(("checkpoint", "trained_with", "parameters", "multiply_adds")),
+        "selection": "images of another method",
+        "notes": [f"images of {name}, another method: no network was run"],
+        "settings": to_plain(config),
+    }
+    outputs = Outputs(config.test.outputs, pairs, config.data.max_pixels)
+    index = np.arange(len(pairs), dtype=np.float32)[:, None]
+    return outputs, index, [labels.get(name, "unlabelled") for name in pairs.names], facts
+
+
+def trained_network(config, pairs, device, overrides):
+    """The network of a checkpoint, ready to run.
+
+    Returns it, the N x K probabilities for its text, each pair's domain, and what metrics.json says of the checkpoint.
+    """
+    path = Path(config.checkpoint or Path("checkpoints") / config.run / "best.pt")
+    saved = open_checkpoint(path, config.text)
     labels, prob, text = open_text(config, pairs, saved)
     if config.test.window and saved["settings"]:
         saved["network"]["window"] = window_pixels(config.test.window, saved["settings"]["train"]["crop"])
@@ -98,64 +160,23 @@ def test(config, device, overrides=()):
     for key, value in fixed.items():
         if value and f"{key}={value}" not in overrides and any(text.startswith(f"{key}=") for text in overrides):
             raise ValueError(f"{path} is of {key}={value}, which a test cannot change: leave it out")
-    network, dtype = network.to(device), DTYPES[config.test.precision]
-    if config.test.engine == "own":
-        tell_of_slowness(device, config.test.precision)
-        network = inference_form(network, dtype, config.test.graphs)
-    else:
-        network = openvino_form(network, dtype)
-    network = SelfEnsemble(network) if config.test.self_ensemble else network
-    samples = EvaluationSamples(pairs, prob, config.test.crop)
-    order = same_size_batches(samples.sizes, config.test.batch, distributed.rank(), distributed.world_size())
-    batches = Batches(samples, order, device, config.data.workers)
-
-    # Scores: one row an image; its picture, if asked for, is written when the network has made it.
-    folder = results_folder(config.run, config.data.test)
-    distributed.on_main(lambda: refuse_another_test(folder, config.test, str(path), digits))
-    distributed.on_main(lambda: set_aside(folder / "images"))
-    files = [folder / "images" / name for name in image_names(pairs.names)]
-
-    def write_images(indices, outputs):
-        for index, output in zip(indices, outputs, strict=True):
-            write_image(files[index], to_image(output))
-
-    before = time.perf_counter()
-    keep = write_images if config.test.images else None
-    rows = evaluate(network, batches, device, progress=progress, keep=keep)
-    seconds = time.perf_counter() - before
-    for row in rows:
-        row |= {"name": pairs.hazy.name(row["index"]), "domain": labels[row["index"]]}
-    if distributed.rank():
-        return
-    broken = [row["name"] for row in rows if math.isnan(row["psnr"])]
-    if broken:
-        raise ValueError(f"{path}: the outputs of {len(broken)} images are no numbers, first {broken[0]}")
-
-    # Results: for programs, for spreadsheets, for people, for the terminal.
     settings = to_plain(config)
     settings["model"] |= model
     settings["text"]["labels"] = fixed["text.labels"] or config.text.labels
-    metrics = summarise(rows) | {
-        "protocol": PROTOCOL + (f", on centre crops of {config.test.crop} pixels" if config.test.crop else ""),
-        "data": {"name": Path(config.data.folder).name, "split": config.data.test, "fingerprint": digits},
-        "checkpoint": {"path": str(path), "sha256": digest, "step": saved["step"]},
+    facts = {
+        "outputs": None,
+        "checkpoint": {"path": str(path), "sha256": sha256(checkpoint.located(path)), "step": saved["step"]},
         "selection": checkpoint.selection(saved, path),
-        "seeds": {"training": saved["settings"] and saved["settings"]["seed"]},
-        "notes": notes(config.test, saved),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "multiply_adds": multiply_adds(network, 256, prob.shape[1]) * (8 if config.test.self_ensemble else 1),
+        "notes": notes_of(config.test, saved),
         "settings": settings,
         "trained_with": saved["settings"],
-        "environment": environment(device) | {"kernels": kernels_report(device)},
-        "images_per_second": len(rows) / seconds,
-        "wall_seconds": time.perf_counter() - start,
     }
-    write_results(folder, metrics, rows)
-    examples = [row["index"] for row in pick_examples(rows).values()]
-    pictures = {pairs.hazy.name(i): dehaze(network, batches.of_one(i)) for i in examples}
-    write_report(folder, metrics, rows, pictures)
-    for note in metrics["notes"]:
-        print(f"note: {note}")
-    print(score_table(metrics))
-    print(f"results: {folder}")
+    if config.kernels == "plain":
+        use_plain(device)
+    network = inference_form(network.to(device), DTYPES[config.test.precision], config.test.graphs)
+    return SelfEnsemble(network) if config.test.self_ensemble else network, prob, labels, facts
 
 
 def open_checkpoint(path, text):
@@ -203,40 +224,6 @@ def labels_of(saved):
 def same_text(ours, theirs):
     """Whether two sets of K x D text embeddings are equal but for rounding."""
     return ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=1e-3)
-
-
-def notes(settings, saved):
-    """What a reader of the results must know. settings: the `test` settings."""
-    text, trained = saved["text"], dict(flatten(saved["settings"] or {}))
-    found = []
-    if not trained:
-        found.append("a published checkpoint")
-    if of_other_code(saved):
-        found.append("trained by other code of the network than tested")
-    if text and text["encoder"] == STAND_IN:
-        how = "trained" if trained else "tested"
-        found.append(f"{how} on stand-in text features (fixed vectors and known labels), not CLIP's")
-    if text and trained.get("text.shuffle"):
-        found.append("trained with shuffled domains: each image was given another, random image's")
-    if trained.get("data.val") == "test-crop":
-        found.append("the checkpoint was chosen on centre crops of the test set, the published way")
-    elif trained and trained["data.val"] == trained["data.test"]:
-        found.append("the checkpoint was chosen on the test set")
-    if text and settings.domain == "wrong":
-        found.append("tested with the wrong domains: each class's probability was given to the next class")
-    if text and settings.domain == "right" and trained.get("text.unknown") == 1:
-        found.append("trained without domains, tested with the right ones: test.domain=uniform tests it as trained")
-    if text and settings.domain == "uniform":
-        found.append("tested without domains: every image was given all classes equally")
-    if text and trained and settings.window:
-        found.append(f"tested with test.window={settings.window}; the training asked for {trained['model.window']}")
-    if settings.input == "clear":
-        found.append("do no harm: the network was given the clear images in place of the hazy ones")
-    if settings.crop:
-        found.append(f"scored on centre crops of {settings.crop} pixels, which is not the reported protocol")
-    if settings.self_ensemble:
-        found.append("self-ensemble: the mean of the outputs for the 8 flips and turns of each image")
-    return found
 
 
 def progress(batches):

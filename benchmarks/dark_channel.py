@@ -5,53 +5,39 @@
 
 He, Sun and Tang, CVPR 2009: patch 15, omega 0.95, t0 0.1, airlight of the brightest among the 0.1 % haziest pixels; the
 transmission is refined by a guided filter (TPAMI 2013), radius 60, epsilon 1e-4, instead of matting.
-Writes results/<run>_dark_channel-<split>/metrics.json and results.csv, as test.py does.
+Writes results/<run>-images/dark_channel/ and lets test.py score it: results/<run>_dark_channel-<split>/.
 """
+
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from torch import nn
 from tqdm import tqdm
 
-from datasets.batches import Batches
-from datasets.labels import read_labels
-from datasets.pairs import EvaluationSamples, Pairs
+from datasets.images import read_image, write_image
+from datasets.pairs import Pairs
 from utils.config import load_config
-from utils.evaluate import evaluate
-from utils.metrics import PROTOCOL
-from utils.results import environment, results_folder, score_table, summarise, write_results
+from utils.results import image_names
 from utils.script import config_parser, run
-from utils.settings import to_plain
 
+TEST = Path(__file__).resolve().parent.parent / "test.py"
 PATCH, OMEGA, T0, RADIUS, EPSILON = 15, 0.95, 0.1, 60, 1e-4
 
 
 def main(argv=None):
     args = config_parser(__doc__).parse_args(argv)
-    config, device = load_config(args.config, args.overrides), torch.device("cpu")
+    config = load_config(args.config, args.overrides)
     pairs = Pairs(config.data.folder, config.data.test, config.data.max_pixels)
-    labels = read_labels(pairs.folder, config.text.classes)
-    samples = EvaluationSamples(pairs, np.zeros((len(pairs), 1), np.float32))
-    rows = evaluate(DarkChannel(), Batches(samples, [[i] for i in range(len(pairs))], device, 0), device, progress=tqdm)
-    for row in rows:
-        name = pairs.names[row["index"]]
-        row |= {"name": name, "domain": labels.get(name, "unlabelled")}
-    metrics = {**summarise(rows), "protocol": PROTOCOL, "notes": ["dark channel prior, nothing trained"]}
-    metrics |= {"settings": to_plain(config), "trained_with": None, "environment": environment(device)}
-    folder = results_folder(f"{config.run}_dark_channel", config.data.test)
-    write_results(folder, metrics, rows)
-    print(score_table(metrics), f"results: {folder}", sep="\n")
-
-
-class DarkChannel(nn.Module):
-    """The prior in the place of a network."""
-
-    def forward(self, hazy, prob=None):
-        """hazy: B x 3 x H x W in [-1, 1]; returns the same. prob is not used."""
-        images = hazy.permute(0, 2, 3, 1).numpy() * 0.5 + 0.5
-        clear = np.stack([dehaze(image) for image in images])
-        return torch.from_numpy(clear).permute(0, 3, 1, 2) * 2 - 1
+    folder = Path("results") / f"{config.run}-images" / "dark_channel"
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, name in enumerate(tqdm(image_names(pairs.names))):
+        image = read_image(pairs.hazy.path(i))
+        output = dehaze(image / np.float32(np.iinfo(image.dtype).max))
+        write_image(folder / name, (output.clip(0, 1) * 255).round().astype(np.uint8))
+    settings = [*args.overrides, f"test.outputs={folder}", f"run={config.run}_dark_channel"]
+    return subprocess.run([sys.executable, TEST, args.config, *settings]).returncode
 
 
 def dehaze(hazy):

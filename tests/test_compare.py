@@ -1,14 +1,17 @@
 """Results folders side by side: what is refused, and what the intervals mean."""
 
+import csv
+import io
 import json
 import math
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from utils.metrics import PROTOCOL
-from utils.results import changed_settings, comparison_table, open_groups, summarise, write_results
+from utils.results import as_text, changed_settings, compare, comparison_table, open_groups, summarise, write_results
 from utils.results.statistics import paired_interval
 from utils.settings import Config, to_plain
 
@@ -26,7 +29,7 @@ def settings_with(changes):
 
 def chosen(sha256, selection=LAST, step=600):
     """What metrics.json says of a checkpoint."""
-    return {"selection": selection, "checkpoint": {"path": f"{sha256}.pt", "sha256": sha256 * 16, "step": step}}
+    return {"selection": selection, "checkpoint": {"path": f"{sha256}.pt", "sha256": sha256 * 64, "step": step}}
 
 
 def write_run(
@@ -48,40 +51,69 @@ def write_run(
     trained = {"model.fusion": fusion, **(trained or {})}
     folder.mkdir()
     metrics = {**summarise(rows), "protocol": PROTOCOL, "trained_with": settings_with(trained)}
-    metrics |= {"settings": settings_with({**trained, **(tested or {})})}
-    metrics |= {"data": {"fingerprint": "01"}, **changes}
-    write_results(folder, metrics, rows)
+    metrics |= {"settings": settings_with({**trained, **(tested or {})}), "data": {"fingerprint": "01"}}
+    metrics |= {"parameters": 3_200_000, "multiply_adds": 29.2e9, "images_per_second": 4.0}
+    write_results(folder, {**metrics, **chosen(folder.name), **changes}, rows)
     return str(folder)
 
 
 @pytest.fixture
-def compare(scripts, tmp_path):
+def script(scripts, tmp_path):
     return lambda *arguments: scripts(tmp_path, "compare.py", *arguments)
 
 
-def test_a_run_against_itself_has_no_difference(compare, tmp_path):
-    run = write_run(tmp_path / "a")
-    done = compare(run, run)
-    assert done.code == 0 and "no difference" in done.stdout and "+0.00 [+0.00, +0.00]" in done.stdout
-
-
-def test_two_runs_give_an_interval_counts_the_setting_and_the_most_different_images(compare, tmp_path):
+def test_two_runs_give_an_interval_counts_costs_the_setting_and_the_most_different_images(script, tmp_path):
     a = write_run(tmp_path / "a", fusion="none")
     b = write_run(tmp_path / "b", gain=1, noise=0.5, seed=1)
-    done = compare(a, b, "--markdown", "--most", "2")
+    done = script(a, b, "--markdown", "--most", "2")
     assert done.code == 0 and "differ in: model.fusion calip (not none)" in done.stdout
+    assert "one seed is no evidence for a difference below half a decibel" in done.stdout
     lines = [line for line in done.stdout.splitlines() if line.startswith("| all 20 | b |")]
     change = np.random.default_rng(1).normal(1, 0.5, 20)
     assert len(lines) == 1 and f"+{change.mean():.2f} [+" in lines[0]
-    assert lines[0].endswith(f"| {(change > 0).sum()} / {(change < 0).sum()} |")
+    assert lines[0].endswith(f"| {(change > 0).sum()} / {(change < 0).sum()} | 3.2 | 29.2 | 4 |")
     most = done.stdout.splitlines()[-2:]
     assert f"| {abs(change).argmax()}.png |" in most[0]
 
 
+def test_csv_holds_every_number_and_nothing_else_is_on_standard_output(script, tmp_path):
+    runs = write_run(tmp_path / "a"), write_run(tmp_path / "b", gain=1)
+    done = script(*runs, "--csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [(row["images"], row["name"]) for row in rows] == list(product(("all", "indoor", "outdoor"), "ab"))
+    assert float(rows[1]["psnr_difference"]) == pytest.approx(1) and rows[0]["psnr_difference"] == ""
+    assert float(rows[0]["multiply_adds"]) == 29.2e9 and rows[2]["multiply_adds"] == ""
+    assert "differ in" in done.stderr
+
+
+def test_latex_is_a_table_in_which_every_letter_is_text():
+    header = ["images", "", "PSNR, dB", "PSNR - 50%_a"]
+    text = as_text(header, [["all 2", "a_b & {c} \\ #1$", "20.00 ± 0.10", "-0.10 [-0.20, +0.10]"]], "latex")
+    assert text.splitlines() == [
+        r"\begin{tabular}{llrr}",
+        r"\hline",
+        r"images &  & PSNR, dB & PSNR - 50\%\_a \\",
+        r"\hline",
+        r"all 2 & a\_b \& \{c\} $\backslash$ \#1\$ & 20.00 $\pm$ 0.10 & $-$0.10 [$-$0.20, +0.10] \\",
+        r"\hline",
+        r"\end{tabular}",
+    ]
+
+
+def test_a_run_against_itself_has_no_difference(tmp_path):
+    run = write_run(tmp_path / "a")
+    header, lines = comparison_table(compare(*open_groups([run, run])))
+    assert lines[1][5:8] == ["+0.00 [+0.00, +0.00]", "+0.0000 [+0.0000, +0.0000]", "0 / 0"]
+
+
 def test_runs_of_one_configuration_are_one_line_with_their_spread(tmp_path):
-    runs = [write_run(tmp_path / f"{name}{i}", gain, 0.1, i) for name, gain in (("a", 0), ("b", 1)) for i in range(3)]
+    runs = [
+        write_run(tmp_path / f"{name}{i}", gain, 0.1, i, trained={"seed": i})
+        for name, gain in (("a", 0), ("b", 1))
+        for i in range(3)
+    ]
     groups, images = open_groups([f"none={','.join(runs[:3])}", f"calip={','.join(runs[3:])}"])
-    header, lines = comparison_table(groups, images, 500)
+    _, lines = comparison_table(compare(groups, images, 500))
     means = [group.psnr.mean(1) for group in groups]
     assert [line[1:4] for line in lines[:2]] == [
         [name, "3", f"{mean.mean():.2f} ± {mean.std(ddof=1):.2f}"]
@@ -94,15 +126,13 @@ def test_runs_of_one_configuration_are_one_line_with_their_spread(tmp_path):
     ("changes", "line"),
     [
         (chosen("b", BEST, 400), f"selection {BEST} (not {LAST}), step 400 (not 600)"),
-        (chosen("b", step=500), "step 500 (not 600)"),
-        (chosen("b"), "no setting but the checkpoint b.pt, SHA-256 bbbbbbbb (not a.pt, SHA-256 aaaaaaaa)"),
+        (chosen("b"), "checkpoint b.pt, SHA-256 bbbbbbbb (not a.pt, SHA-256 aaaaaaaa)"),
         (chosen("a"), "no setting on record"),
-        ({"trained": {"seed": 2}, **chosen("b")}, "no setting but the seed"),
-        ({"trained": {"seed": 2}, **chosen("b", step=500)}, "step 500 (not 600), the seed"),
+        ({"trained": {"seed": 2}, **chosen("b", step=500)}, "seed 2 (not 1), step 500 (not 600)"),
         ({"tested": {"text.labels": "hard"}, **chosen("a")}, "text.labels in the test hard (not soft)"),
-        ({"trained": {"seed": 2, "text.labels": "hard"}, **chosen("b")}, "text.labels hard (not soft), the seed"),
+        ({"trained": {"text.labels": "hard"}, **chosen("b")}, "text.labels hard (not soft)"),
+        ({"trained": {"data.workers": 0, "data.root": "/theirs/set"}, **chosen("a")}, "data.root set (not None)"),
         ({"trained_with": None, **chosen("b", "not known", None)}, f"selection not known (not {LAST})"),
-        ({}, "no setting on record"),  # older results say nothing of the checkpoint
     ],
 )
 def test_what_sets_two_results_apart_is_told_and_the_seed_only_where_it_differs(tmp_path, changes, line):
@@ -116,24 +146,18 @@ def test_what_sets_two_results_apart_is_told_and_the_seed_only_where_it_differs(
         ({"trained": {"train.lr": 0.1}}, r"train.lr 0.1 \(not 0.0001\)"),
         ({"tested": {"test.domain": "wrong"}}, "test.domain wrong"),
         ({"tested": {"text.labels": "hard"}}, "text.labels in the test hard"),
-        ({"trained": {"data.root": "/sets/theirs"}}, "data.root /sets/theirs"),
+        ({"trained": {"data.root": "/sets/theirs"}}, "data.root theirs"),
         (chosen("f", BEST), f"selection {BEST}"),
-        (chosen("f", step=500), "step 500"),
-        (chosen("c"), "one checkpoint"),
+        (chosen("b"), "one checkpoint"),
     ],
 )
 def test_runs_of_one_configuration_differ_in_their_seed_alone(tmp_path, changes, message):
-    """Places, names and pace may differ, and older results may not say all."""
+    """Places, names and pace may differ."""
     first = {"seed": 1, "run": "a-1", "data.root": "/sets/mine"}
     other = {"seed": 2, "run": "a-2", "data.root": "data/mine", "data.workers": 0}
-    older = settings_with(first | {"seed": 3})
-    del older["text"], older["data"]["haze_strength"]
-    runs = [write_run(tmp_path / "a", trained=first, **chosen("a")), write_run(tmp_path / "b", trained=other)]
-    runs += [write_run(tmp_path / "c", trained=other, **chosen("c"))]
-    runs += [write_run(tmp_path / "d", trained_with=older, settings={"test": older["test"]})]
-    wrong = {**chosen("e"), **changes, "trained": {**other, **changes.get("trained", {})}}
-    wrong = write_run(tmp_path / "wrong", **wrong)
-    assert len(open_groups([f"x={','.join(runs)}", wrong])[0][0].psnr) == 4
+    runs = [write_run(tmp_path / "a", trained=first), write_run(tmp_path / "b", trained=other)]
+    wrong = write_run(tmp_path / "wrong", **{**changes, "trained": {**other, **changes.get("trained", {})}})
+    assert len(open_groups([f"x={','.join(runs)}", wrong])[0][0].psnr) == 2
     with pytest.raises(ValueError, match=message) as refused:
         open_groups([f"x={','.join([*runs, wrong])}", runs[0]])
     assert wrong in str(refused.value) and any(run in str(refused.value) for run in runs)
@@ -141,34 +165,15 @@ def test_runs_of_one_configuration_differ_in_their_seed_alone(tmp_path, changes,
 
 def test_best_checkpoints_of_one_configuration_may_be_of_other_steps(tmp_path):
     runs = [write_run(tmp_path / f"{i}", trained={"seed": i}, **chosen(f"{i}", BEST, 100 * i)) for i in (1, 2)]
-    last = write_run(tmp_path / "last", trained={"seed": 1}, **chosen("a"))
+    last = write_run(tmp_path / "last", trained={"seed": 1})
     (group, base), _ = open_groups([f"x={','.join(runs)}", last])
-    assert changed_settings(group, base) == f"selection {BEST} (not {LAST}), the seed"
+    assert changed_settings(group, base) == f"seed 1, 2 (not 1), selection {BEST} (not {LAST})"
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num": 19}, "hold different images, first 19.png"),
-        ({"names": [f"x{i}.png" for i in range(20)]}, "hold different images, first 0.png"),
-        ({"names": [f"{19 - i}.png" for i in range(20)]}, "the hazy 0.png itself scores"),
-        ({"protocol": "another"}, "different protocols"),
-        ({"data": {"fingerprint": "02"}}, "different data: the images' fingerprints are 01 and 02"),
-    ],
-)
-def test_other_images_and_other_protocols_are_refused(tmp_path, changes, message):
-    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b", **changes)
-    with pytest.raises(ValueError, match=message):
-        open_groups([first, second])
-
-
-def test_results_without_a_fingerprint_are_compared_by_their_names(compare, tmp_path):
-    done = compare(write_run(tmp_path / "old", data={}), write_run(tmp_path / "new"))
-    assert done.code == 0 and "one seed is no evidence for a difference below half a decibel" in done.stdout
-
-
-def test_a_mistake_is_one_line_and_exit_code_2(compare, tmp_path):
+def test_a_mistake_is_one_line_and_exit_code_2(script, tmp_path):
     run, other = write_run(tmp_path / "a"), write_run(tmp_path / "b", fusion="none")
+    protocol = write_run(tmp_path / "c", protocol="another")
+    images = write_run(tmp_path / "d", data={"fingerprint": "02"})
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "metrics.json").write_text("{")
@@ -176,10 +181,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(compare, tmp_path):
         ([run], "nothing to be compared with"),
         ([run, str(tmp_path)], "metrics.json does not exist"),
         ([run, str(broken)], "broken cannot be read"),
+        ([run, protocol], f"different protocols ({PROTOCOL} | another)"),
+        ([run, images], "different images, by their fingerprints (01 | 02)"),
         ([run, f"x={run},{run}"], "names a folder twice"),
         ([run, f"x={run},{other}"], f"{other} differs from {run} in model.fusion none (not calip)"),
     ]:
-        done = compare(*arguments)
+        done = script(*arguments)
         assert done.code == 2 and message in done.stderr and done.stderr.count("\n") == 1
 
 

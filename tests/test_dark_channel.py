@@ -20,11 +20,12 @@ def test_the_dark_channel_prior_recovers_what_its_assumptions_hold_for():
     assert np.abs(output - clear).mean() < 0.5 * np.abs(hazy - clear).mean()
 
 
-def test_its_scores_are_those_of_the_projects_protocol(tmp_path, monkeypatch):
+def test_its_images_are_scored_in_the_projects_protocol(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_pairs(tmp_path / "set/test", ["0.png", "1.png"], size=(96, 96))
-    (tmp_path / "own.yaml").write_text("data: {root: set}")
-    main(["own.yaml"])
+    (tmp_path / "own.yaml").write_text("data: {root: set, workers: 0}\ndevice: cpu")
+    assert main(["own.yaml"]) == 0
     scores = json.loads((tmp_path / "results/own_dark_channel-test/metrics.json").read_text())
+    assert scores["outputs"] == "dark_channel"
     assert scores["input"]["psnr"] == pytest.approx(15.5, abs=2)  # 0.5 J + 0.4 against J
-    assert scores["psnr"] > 8  # images as bytes, not in [-1, 1], would be far below
+    assert scores["psnr"] > 8  # images in the wrong range would be far below

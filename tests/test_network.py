@@ -17,10 +17,9 @@ PROB = torch.tensor([[0.9, 0.1]])
     [("t", 1_622_950, 14.56), ("s", 3_164_944, 28.46), ("b", 6_248_932, 56.26), ("l", 12_416_908, 111.85)],
 )
 def test_cost_is_the_published_one(size, parameters, macs):
-    network = build_model(size, "none").to("meta").eval()
+    network = build_model(size, "none").eval()
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
-    hazy = torch.empty(1, 3, 256, 256, device="meta")
-    assert multiply_adds(lambda: network(hazy)) / 1e9 == pytest.approx(macs, abs=0.01)
+    assert multiply_adds(network, 256, 2) / 1e9 == pytest.approx(macs, abs=0.01)
 
 
 @pytest.mark.parametrize("fusion", ["none", "calip", "parametric"])

@@ -32,13 +32,18 @@ def make_report(folder, rows, size=(24, 32)):
     random = np.random.default_rng(1)
     scores = {"psnr": 22.0, "ssim": 0.9, "num_images": len(rows), "input": {"psnr": 16.0, "ssim": 0.7}}
     metrics = {**scores, "domains": {"indoor": scores, "outdoor": scores}, "protocol": "psnr rgb float"}
-    metrics |= {"checkpoint": {"path": "best.pt", "sha256": "0" * 64, "step": 500}, "notes": ["A note."]}
+    metrics |= {
+        "checkpoint": {"path": "best.pt", "sha256": "0" * 64, "step": 500},
+        "notes": ["A note."],
+        "outputs": None,
+    }
     metrics |= {"settings": {"run": "demo", "model": {"size": "n"}}, "environment": {"torch": "2.11.0"}}
+    metrics |= {"outputs": None, "parameters": 3_200_000, "multiply_adds": 29.2e9, "images_per_second": 3.0}
     pictures = {
         row["name"]: tuple(random.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(3))
         for row in pick_examples(rows).values()
     }
-    write_report(folder, {**metrics, "images_per_second": 3.0}, rows, pictures)
+    write_report(folder, metrics, rows, pictures)
     return folder / "report.html"
 
 

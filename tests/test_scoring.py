@@ -2,21 +2,28 @@
 
 import csv
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from datasets.fingerprint import fingerprint
-from datasets.images import read_image
+from datasets.images import read_image, write_image
+from datasets.outputs import Outputs, find_outputs
 from datasets.pairs import Pairs
+from models import network_of
 from tests import reference
 from tests.made import make_pairs, save_network, write_labels
+from utils.cost import multiply_adds
 from utils.evaluate import SelfEnsemble
 from utils.files import sha256
+from utils.results import changed_settings, open_groups
 from utils.settings import Config, to_plain
 
 NAMES = {"1_1.png": (48, 64), "1_2.jpg": (48, 64), "1_2.png": (48, 64), "2_1.png": (56, 40), "a, b.png": (48, 64)}
+IMAGE = np.zeros((8, 8, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -67,25 +74,70 @@ def test_means_are_those_of_the_rows_over_all_and_by_domain(scored):
     assert {"settings", "environment", "images_per_second", "wall_seconds"} <= set(metrics)
 
 
-def test_results_say_what_they_are_of(scored):
+def test_results_say_what_they_are_of_and_what_it_costs(scored):
     metrics = read(scored)[1]
-    assert metrics["data"] == {
-        "name": "set",
-        "split": "test",
-        "fingerprint": fingerprint(Pairs(scored.parents[1] / "set", "test")),
-    }
+    digits = fingerprint(Pairs(scored.parents[1] / "set", "test"))
+    assert metrics["data"] == {"name": "set", "split": "test", "fingerprint": digits}
     assert metrics["selection"] == "the best PSNR on pairs held out of the training set"
     assert metrics["seeds"] == {"training": 1} and "cores" in metrics["environment"]["cpu"]
-    sides = {f"{label}-{side}.jpg" for label in ("worst", "median", "best") for side in ("hazy", "dehazed", "clear")}
-    assert {file.name for file in (scored / "examples").iterdir()} == sides
+    network = network_of(torch.load(scored.parents[1] / "best.pt"))
+    assert metrics["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+    assert metrics["multiply_adds"] == multiply_adds(network, 256, 2) > 1e8
 
 
-def test_every_picture_is_written_under_its_name_and_the_report_shows_three(scored):
+def test_every_picture_is_written_under_its_name_and_the_report_opens_it(scored):
     files = {path.name for path in (scored / "images").iterdir()}
     assert files == {"1_1.png", "1_2.jpg.png", "1_2.png.png", "2_1.png", "a, b.png"}  # two would share 1_2.png
     assert all(read_image(scored / "images" / name).shape[:2] == NAMES[name] for name in ("1_1.png", "2_1.png"))
+    sides = {f"{label}-{side}.jpg" for label in ("worst", "median", "best") for side in ("hazy", "dehazed", "clear")}
+    assert {file.name for file in (scored / "examples").iterdir()} == sides
     page = (scored / "report.html").read_text()
     assert page.count('"label":') == 3 and page.count("data:image/jpeg") == 9
+    rows = json.loads(re.search("const data = (.*);", page)[1])["rows"]
+    assert all((scored / file).is_file() for row in rows for file in row[-1])
+
+
+@pytest.fixture(scope="module")
+def outputs(score, work, scored):
+    """The results of a network's own images, scored as those of another method."""
+    shutil.copytree(scored / "images", work / "theirs")
+    done = score(work, "test.outputs=theirs", "run=theirs", "checkpoint=none.pt")
+    assert done.code == 0, done.stderr
+    return work / "results/theirs-test"
+
+
+def test_a_networks_own_images_as_another_methods_have_its_scores_but_for_8_bits(scored, outputs):
+    rows, metrics = read(outputs)
+    for ours, theirs in zip(read(scored)[0], rows, strict=True):
+        assert all(ours[key] == theirs[key] for key in ("name", "domain", "input_psnr", "input_ssim"))
+        assert float(theirs["psnr"]) == pytest.approx(float(ours["psnr"]), abs=0.01)
+        assert float(theirs["ssim"]) == pytest.approx(float(ours["ssim"]), abs=1e-3)
+    assert metrics["outputs"] == "theirs" and metrics["checkpoint"] is metrics["parameters"] is None
+    assert metrics["data"] == read(scored)[1]["data"] and "images of theirs" in (outputs / "report.html").read_text()
+    groups, _ = open_groups([str(scored), str(outputs)])
+    assert "test.outputs theirs (not None)" in changed_settings(*groups[::-1])
+
+
+def test_other_methods_images_are_matched_by_name_stem_or_longer_name():
+    files = ["1.png", "2.jpg", "3.jpg.png", "3.png"]
+    assert find_outputs(["1.png", "2.png", "3.jpg", "3.png"], files) == [0, 1, 2, 3]
+    assert find_outputs(["3.jpg", "3.png"], ["3.png"]) == [None, 0]  # one file for two images
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "2_1.png").unlink(), "lacks 1 of 5 images, first 2_1.png"),
+        (lambda folder: write_image(folder / "9.png", IMAGE), "1 images of no hazy image, first 9.png"),
+        (lambda folder: write_image(folder / "1_1.png", IMAGE), "1_1.png is 8 x 8 pixels, the hazy image 64 x 48"),
+        (shutil.rmtree, "is not a folder"),
+    ],
+)
+def test_missing_extra_and_unequal_images_of_another_method_are_refused(scored, tmp_path, change, message):
+    folder = shutil.copytree(scored / "images", tmp_path / "theirs")
+    change(folder)
+    with pytest.raises(ValueError, match=message):
+        Outputs(folder, Pairs(scored.parents[1] / "set", "test"), 10**6)
 
 
 def test_batches_of_one_give_the_same_scores_and_a_rerun_the_same_rows(score, work, scored):
@@ -99,29 +151,23 @@ def test_batches_of_one_give_the_same_scores_and_a_rerun_the_same_rows(score, wo
             assert float(one[metric]) == pytest.approx(float(single[metric]), abs=1e-4)
 
 
-@pytest.mark.parametrize(("domain", "note"), [("wrong", "with the wrong domains"), ("uniform", "without domains")])
-def test_other_domains_change_the_scores_and_are_noted(score, work, scored, domain, note):
-    assert score(work, f"test.domain={domain}", f"run={domain}").code == 0
-    rows, metrics = read(work / f"results/{domain}-test")
-    assert any(f"tested {note}" in text for text in metrics["notes"])
-    for right, wrong in zip(read(scored)[0], rows, strict=True):
-        assert right["psnr"] != wrong["psnr"]
-        assert [right[key] for key in ("domain", "input_psnr")] == [wrong[key] for key in ("domain", "input_psnr")]
-
-
-def test_clear_images_can_be_given_to_see_what_harm_is_done(score, work, scored):
-    assert score(work, "test.input=clear", "run=clear").code == 0
-    rows, metrics = read(work / "results/clear-test")
-    assert any("do no harm" in note for note in metrics["notes"])
-    for row, before in zip(rows, read(scored)[0], strict=True):
-        assert row["input_psnr"] == "inf" and row["psnr"] != before["psnr"]
-
-
-def test_windows_can_be_tested_apart_from_training(score, work, scored):
-    assert score(work, "test.window=40", "run=window").code == 0
-    rows, metrics = read(work / "results/window-test")
-    assert "tested with test.window=40; the training asked for crop" in metrics["notes"]
-    assert all(row["psnr"] != before["psnr"] for row, before in zip(rows, read(scored)[0], strict=True))
+@pytest.mark.parametrize(
+    ("override", "note"),
+    [
+        ("test.domain=wrong", "tested with the wrong domains"),
+        ("test.domain=uniform", "tested without domains"),
+        ("test.window=40", "tested with test.window=40, trained with crop"),
+        ("test.input=clear", "do no harm"),
+    ],
+)
+def test_other_conditions_change_the_scores_and_are_noted(score, work, scored, override, note):
+    run = override.replace("=", "-")
+    assert score(work, override, f"run={run}").code == 0
+    rows, metrics = read(work / f"results/{run}-test")
+    assert any(note in text for text in metrics["notes"])
+    for before, row in zip(read(scored)[0], rows, strict=True):
+        assert row["psnr"] != before["psnr"] and row["domain"] == before["domain"]
+        assert row["input_psnr"] == ("inf" if "clear" in override else before["input_psnr"])
 
 
 def test_a_published_checkpoint_is_scored_with_the_splits_text(score, work):

@@ -1,6 +1,7 @@
 """What a network costs to run and to train."""
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import l1_loss
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,9 +20,6 @@ def describe_cost(network, training_form, term, config, num_pairs, share):
     prob = torch.full((1, len(config.text.classes)), 1 / len(config.text.classes))
     weights = [*network.parameters(), *(term.parameters() if term else ())]
 
-    def macs(side):
-        return multiply_adds(lambda: network(torch.rand(1, 3, side, side), prob))
-
     def activations(side):
         hazy, clear = torch.rand(2, 1, 3, side, side)
 
@@ -32,13 +30,13 @@ def describe_cost(network, training_form, term, config, num_pairs, share):
 
         return bytes_for_backward(loss, weights)
 
-    fixed_macs, macs_a_pixel = by_pixels(macs)
+    macs = multiply_adds(network, settings.crop, len(config.text.classes))
     network = training_form(network, settings.recompute)
     fixed, a_pixel = by_pixels(activations)
     fixed += 4 * (parameters * (4 if settings.ema else 3) + sum(weight.numel() for weight in weights))
     return (
         f"parameters     {parameters:,}\n"
-        f"multiply-adds  {(fixed_macs + macs_a_pixel * pixels) / 1e9:.2f} G an image of crop {settings.crop}, forward\n"
+        f"multiply-adds  {macs / 1e9:.2f} G an image of crop {settings.crop}, forward\n"
         f"steps          {settings.steps:,} of batch {settings.batch}: {epochs:,.1f} epochs of {num_pairs:,} pairs\n"
         f"memory         at least {(fixed + a_pixel * share * pixels) / 1e9:.1f} GB a process: {fixed / 1e9:.2f} GB of "
         f"weights, gradients, optimiser, and {a_pixel * pixels / 1e9:.2f} GB an image for the backward pass"
@@ -51,10 +49,13 @@ def by_pixels(cost, small=64, large=128):
     return cost(small) - a_pixel * small**2, a_pixel
 
 
-def multiply_adds(forward):
-    """Multiply-adds of forward(), as torch counts them in convolutions and matrix products."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        forward()
+def multiply_adds(network, side, num_classes):
+    """Multiply-adds of one square image, as torch counts them in convolutions and matrix products.
+
+    Nothing is computed: tensors are fake, with a shape and no content.
+    """
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
+        network(torch.empty(1, 3, side, side), torch.empty(1, num_classes))
     return counter.get_total_flops() / 2
 
 

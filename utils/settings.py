@@ -114,6 +114,7 @@ class Test:
     # ablations: wrong gives each class's probability to the next class, uniform gives every class the same
     domain: Literal["right", "wrong", "uniform"] = "right"
     images: bool = False  # write the dehazed images to results/<run>-<split>/images
+    outputs: str | None = None  # folder of another method's images, scored in place of a checkpoint's
 
 
 @dataclass(frozen=True)

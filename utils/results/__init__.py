@@ -1,11 +1,13 @@
-"""What test.py, compare.py, check_data.py and publish.py write: tables, report pages, comparisons, the model card.
+"""What test.py and compare.py write: tables, a report page, comparisons.
 
 May import the rest of utils. Start reading at tables.py.
 """
 
 from .card import model_card
-from .comparison import as_text, changed_settings, comparison_table, equal, most_different, open_groups
+from .comparison import changed_settings, compare, most_different, open_groups
 from .data_report import write_data_report
-from .earlier import refuse_another_test, set_aside
+from .folder import image_names, results_folder
+from .formats import as_csv, as_text, comparison_table, explain
+from .notes import notes_of
 from .report import pick_examples, write_report
-from .tables import environment, image_names, read_metrics, results_folder, score_table, summarise, write_results
+from .tables import environment, read_metrics, score_table, summarise, write_results

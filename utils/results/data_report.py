@@ -1,9 +1,10 @@
 """One self-contained HTML page about a data set: what its splits hold, and the offending images side by side."""
 
+import base64
 from html import escape
 
 from ..files import write_text
-from .report import TEMPLATE, data_url
+from .report import TEMPLATE, as_jpeg
 
 STYLE = """
 figure { margin: 0; }
@@ -42,3 +43,7 @@ def figure(defect, pictures):
     images = "".join(f'<img alt="" src="{data_url(picture)}">' for picture in pictures)
     caption = f'<b>{escape(defect.name)}</b> <span class="quiet">{escape(defect.says)}</span>'
     return f'<figure class="card"><figcaption>{caption}</figcaption><div>{images}</div></figure>'
+
+
+def data_url(picture):
+    return f"data:image/jpeg;base64,{base64.b64encode(as_jpeg(picture)).decode()}"

@@ -21,8 +21,8 @@ const count = value => value.toLocaleString("en");
 const change = (after, before) => after === before ? 0 : after - before;  // 0 where both are infinite
 const tone = value => value > 0 ? "good" : value < 0 ? "bad" : "";
 
-const images = data.rows.map(([name, domain, inputPsnr, psnr, inputSsim, ssim]) =>
-  ({name, domain, inputPsnr, psnr, gain: change(psnr, inputPsnr), inputSsim, ssim, ssimGain: change(ssim, inputSsim)}));
+const images = data.rows.map(([name, domain, inputPsnr, psnr, inputSsim, ssim, files]) => ({name, domain, inputPsnr, psnr,
+  gain: change(psnr, inputPsnr), inputSsim, ssim, ssimGain: change(ssim, inputSsim), files}));
 const domains = [...new Set(images.map(image => image.domain))].sort();
 const color = domain => "c" + Math.max(domains.indexOf(domain), 0) % 6;
 const dot = domain => domain ? [html("i", {class: "dot " + color(domain)})] : [];
@@ -32,12 +32,14 @@ document.title = find("h1").textContent = data.title;
 find("#subtitle").textContent = data.subtitle;
 find("#notes").append(...data.notes.map(note => html("p", {class: "note"}, note)));
 const [, , inputPsnr, psnr, inputSsim, ssim] = data.parts[0];
-const worse = images.filter(image => image.gain < 0).length, gain = change(psnr, inputPsnr);
+const worse = ["gain", "ssimGain"].map(key => images.filter(image => image[key] < 0).length);
+const gain = change(psnr, inputPsnr);
 find(".tiles").append(...[
   ["PSNR", number(psnr, 2) + " dB", "hazy input " + number(inputPsnr, 2) + " dB", ""],
   ["SSIM", number(ssim, 4), "hazy input " + number(inputSsim, 4), ""],
   ["Gain", number(gain, 2, true) + " dB", "SSIM " + number(change(ssim, inputSsim), 4, true), tone(gain)],
-  ["Images made worse", count(worse), "of " + count(images.length) + ", by PSNR", worse ? "bad" : "good"],
+  ["Images made worse", worse.map(count).join(" / "), `by PSNR / by SSIM, of ${count(images.length)}`,
+    Math.max(...worse) ? "bad" : "good"],
 ].map(([label, value, below, kind]) => html("div", {class: "card tile"},
   html("span", {class: "quiet"}, label), html("b", {class: kind}, value), html("span", {class: "quiet"}, below))));
 
@@ -102,37 +104,55 @@ for (let j = first; j <= last; j++)
 label(left + width / 2, bottom + 26, "PSNR gain, dB");
 find("svg").setAttribute("viewBox", `0 0 ${left + width + 22} ${bottom + 34}`);
 
-// Examples: a slider between two of the hazy, the dehazed and the clear picture.
-find("#chosen").hidden = !data.examples.length;
-for (const {label, index, width, height, pictures} of data.examples) {
-  const image = images[index], range = html("input", {type: "range", min: 0, max: 100, step: 0.5, value: 50,
-    autocomplete: "off", "aria-label": "Share of the left picture, " + label + " image"});
+// A slider between two of an image's hazy, dehazed and clear picture; `urls` in that order, `head` above it.
+const sides = ["hazy", "dehazed", "clear"];
+function slider(image, urls, head) {
+  const range = html("input", {type: "range", min: 0, max: 100, step: 0.5, value: 50, autocomplete: "off",
+    "aria-label": "Share of the left picture of " + image.name});
   const spans = ["left", "right"].map(side => html("span", {class: side}));
-  const frame = html("div", {class: "frame",
-    style: `aspect-ratio: ${width} / ${height}; max-width: calc(75vh * ${width / height})`},
-    ...["hazy", "dehazed", "clear"].map((kind, i) => html("img", {class: kind, src: pictures[i], alt: kind})),
-    ...spans, range, html("div", {class: "handle"}));
-  const pairs = [["hazy", "dehazed"], ["hazy", "clear"], ["dehazed", "clear"]].map((pair, i) => html("label", {},
-    html("input", {type: "radio", name: "pair-" + label, value: pair.join(" "), autocomplete: "off",
-      ...(i ? {} : {checked: ""})}), pair.join(" | ")));
-  const example = html("figure", {class: "example card"},
-    html("h3", {}, label[0].toUpperCase() + label.slice(1) + ": ",
-      html("span", {class: tone(image.gain)}, number(image.gain, 2, true) + " dB")),
+  const pictures = sides.map((side, i) => html("img", {class: side, src: urls[i], alt: side}));
+  const frame = html("div", {class: "frame"}, ...pictures, ...spans, range, html("div", {class: "handle"}));
+  pictures[1].addEventListener("load", () => {
+    const ratio = pictures[1].naturalWidth / pictures[1].naturalHeight;
+    frame.style.aspectRatio = ratio;
+    frame.style.maxWidth = `calc(75vh * ${ratio})`;
+  });
+  const radio = (pair, i) => html("label", {}, html("input", {type: "radio", name: "pair-" + head.textContent + image.name,
+    value: pair.join(" "), autocomplete: "off", ...(i ? {} : {checked: ""})}), pair.join(" | "));
+  const pairs = [["hazy", "dehazed"], ["hazy", "clear"], ["dehazed", "clear"]].map(radio);
+  const figure = html("figure", {class: "example card"}, head,
     html("p", {class: "quiet"}, image.name, html("br", {}), image.domain ? image.domain + ", " : "",
       `PSNR ${number(image.inputPsnr, 2)} → ${number(image.psnr, 2)} dB`, html("br", {}),
       `SSIM ${number(image.inputSsim, 4)} → ${number(image.ssim, 4)}`),
     frame, html("fieldset", {class: "pairs", "aria-label": "Pictures to compare"}, ...pairs));
   const show = () => {
-    const pair = example.querySelector(".pairs input:checked").value.split(" ");
+    const pair = figure.querySelector(".pairs input:checked").value.split(" ");
     frame.dataset.pair = pair.join(" ");
     frame.style.setProperty("--split", range.value + "%");
     spans.forEach((span, i) => span.textContent = pair[i]);
     range.setAttribute("aria-valuetext", `${range.value} % ${pair[0]}, the rest ${pair[1]}`);
   };
-  example.addEventListener("input", show);
-  find(".examples").append(example);
+  figure.addEventListener("input", show);
   show();
+  return figure;
 }
+const heading = (label, image) => html("h3", {}, label + ": ",
+  html("span", {class: tone(image.gain)}, number(image.gain, 2, true) + " dB"));
+
+// Examples: their pictures are part of the page.
+find("#chosen").hidden = !data.examples.length;
+for (const {label, index, pictures} of data.examples)
+  find(".examples").append(slider(images[index], pictures, heading(label[0].toUpperCase() + label.slice(1), images[index])));
+
+// Every other image: its pictures are files beside the page and in the data set.
+function open(image) {
+  const urls = image.files.map(file => file.split("/").map(encodeURIComponent).join("/"));
+  const close = html("button", {class: "close", "aria-label": "Close"}, "×");
+  close.addEventListener("click", () => find("dialog").close());
+  find("dialog").replaceChildren(close, slider(image, urls, heading("Gain", image)));
+  find("dialog").showModal();
+}
+find("dialog").addEventListener("click", event => event.target === find("dialog") && find("dialog").close());
 
 // Every image: a click on a head sorts, a second turns the order.
 const columns = [["name", "name"], ["domain", "domain"], ["hazy PSNR", "inputPsnr", 2], ["PSNR", "psnr", 2],
@@ -141,8 +161,10 @@ const columns = [["name", "name"], ["domain", "domain"], ["hazy PSNR", "inputPsn
 for (const image of images) {
   const cells = columns.slice(2).map(([, key, digits, sign]) =>
     html("td", sign ? {class: tone(image[key])} : {}, number(image[key], digits, sign)));
-  image.line = html("tr", {}, html("td", {class: "text"}, image.name),
+  const name = image.files ? html("button", {}, image.name) : image.name;
+  image.line = html("tr", image.files ? {class: "opens"} : {}, html("td", {class: "text"}, name),
     html("td", {class: "text"}, ...dot(image.domain), image.domain), ...cells);
+  if (image.files) image.line.addEventListener("click", () => open(image));
 }
 const collator = new Intl.Collator(undefined, {numeric: true});
 const heads = columns.map(([title, key, digits]) => {

@@ -1,4 +1,4 @@
-"""One self-contained HTML page that shows the results of a test: scores, gains, examples, every image."""
+"""The report page of a test: scores, gains, examples, every image."""
 
 import base64
 import json
@@ -18,8 +18,7 @@ PICTURE_BYTES = 350_000  # most bytes of one embedded JPEG, so that nine of them
 
 def gain(row):
     """PSNR of the dehazed image minus that of the hazy input, in dB; 0 where both are infinite."""
-    psnr, input_psnr = float(row["psnr"]), float(row["input_psnr"])
-    return 0.0 if psnr == input_psnr else psnr - input_psnr
+    return 0.0 if row["psnr"] == row["input_psnr"] else row["psnr"] - row["input_psnr"]
 
 
 def pick_examples(rows):
@@ -34,42 +33,49 @@ def pick_examples(rows):
 
 
 def write_report(folder, metrics, rows, pictures):
-    """Write <folder>/report.html, whole or not at all, and its pictures as <folder>/examples/worst-hazy.jpg ...
+    """Write <folder>/report.html, a page that needs no other file, and its pictures as examples/worst-hazy.jpg ...
 
-    metrics: the content of metrics.json. rows: those of results.csv, dicts of name, domain, psnr, ssim, input_psnr,
-    input_ssim. pictures: {name: (hazy, dehazed, clear)}, H x W x 3 uint8 RGB, of the images that pick_examples chose.
+    metrics: the content of metrics.json. rows: those of results.csv; a row may also have "files", the paths of its
+    hazy, dehazed and clear image relative to the folder, which the page then opens. pictures: {name: (hazy, dehazed,
+    clear)}, H x W x 3 uint8 RGB, of the images that `pick_examples` chose.
     """
-    rows = sorted(rows, key=lambda row: row["name"])
-    step = metrics.get("checkpoint", {}).get("step")
-    subtitle = [
-        f"{metrics['num_images']:,} images",
-        f"step {step:,}" if isinstance(step, int) else "",
-        f"{metrics['images_per_second']:.3g} images per second" if metrics.get("images_per_second") else "",
-        metrics.get("protocol", ""),
-    ]
-    origin = {"environment": metrics.get("environment", {}), "checkpoint": metrics.get("checkpoint", {})}
+    folder, rows = Path(folder), sorted(rows, key=lambda row: row["name"])
+    examples = []
+    for label, row in pick_examples(rows).items():
+        jpegs = [as_jpeg(picture) for picture in pictures[row["name"]]]
+        urls = [f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" for jpeg in jpegs]
+        examples.append({"label": label, "index": rows.index(row), "pictures": urls})
+        for side, jpeg in zip(SIDES, jpegs, strict=True):
+            write_bytes(folder / "examples" / f"{label}-{side}.jpg", jpeg)
     data = {
-        "title": Path(folder).resolve().name,
-        "subtitle": " · ".join(filter(None, subtitle)),
-        "notes": [str(note) for note in metrics.get("notes", [])],
-        "parts": [part("all", metrics), *(part(*item) for item in sorted(metrics.get("domains", {}).items()))],
-        "settings": facts(metrics.get("settings", {})),
-        "environment": facts(origin),
-        "rows": [[row["name"], row["domain"], *scores(row)] for row in rows],
-        "examples": [
-            example(label, rows.index(row), pictures[row["name"]])
-            for label, row in pick_examples(rows).items()
-            if row["name"] in pictures
-        ],
+        "title": folder.resolve().name,
+        "subtitle": " · ".join(subtitle(metrics)),
+        "notes": metrics["notes"],
+        "parts": [part("all", metrics), *(part(*item) for item in sorted(metrics["domains"].items()))],
+        "settings": facts(metrics["settings"]),
+        "environment": facts({key: metrics[key] for key in ("environment", "checkpoint")}),
+        "rows": [[row["name"], row["domain"], *scores(row), row.get("files")] for row in rows],
+        "examples": examples,
     }
     # The script reads the JSON as JavaScript, which has Infinity and NaN. Without "<" no text can end the script.
     text = json.dumps(data, separators=(",", ":")).replace("<", r"\u003c")
     page, script = (file.read_text(encoding="utf-8") for file in (TEMPLATE, SCRIPT))
-    write_text(Path(folder) / "report.html", page.replace("{{script}}", script).replace("{{data}}", text))
-    (Path(folder) / "examples").mkdir(exist_ok=True)
-    for label, row in pick_examples(rows).items():
-        for side, picture in zip(SIDES, pictures.get(row["name"], ()), strict=False):
-            write_bytes(Path(folder) / "examples" / f"{label}-{side}.jpg", as_jpeg(picture))
+    write_text(folder / "report.html", page.replace("{{script}}", script).replace("{{data}}", text))
+
+
+def subtitle(metrics):
+    """What was tested, its cost and the protocol, as short texts."""
+    step, speed = (metrics["checkpoint"] or {}).get("step"), metrics["images_per_second"]
+    texts = [
+        metrics["outputs"] and f"images of {metrics['outputs']}",
+        f"{metrics['num_images']:,} images",
+        step and f"step {step:,}",
+        metrics["parameters"] and f"{metrics['parameters'] / 1e6:.3g} M parameters",
+        metrics["multiply_adds"] and f"{metrics['multiply_adds'] / 1e9:.3g} G multiply-adds at 256 x 256",
+        speed and f"{speed:.3g} images per second",
+        metrics["protocol"],
+    ]
+    return list(filter(None, texts))
 
 
 def part(name, means):
@@ -80,23 +86,12 @@ def part(name, means):
 
 def scores(row):
     """PSNR and SSIM, each of the hazy and the dehazed image."""
-    return [float(row[key]) for key in ("input_psnr", "psnr", "input_ssim", "ssim")]
+    return [row[key] for key in ("input_psnr", "psnr", "input_ssim", "ssim")]
 
 
 def facts(values):
-    """Dotted keys and values of nested dicts, as texts."""
+    """Dotted keys and values of nested dicts, as text."""
     return [[key, "none" if value is None else str(value)] for key, value in flatten(values)]
-
-
-def example(label, index, pictures):
-    """What the page shows of one of the chosen images. index: of its row."""
-    height, width = pictures[0].shape[:2]
-    urls = [data_url(picture) for picture in pictures]
-    return {"label": label, "index": index, "width": width, "height": height, "pictures": urls}
-
-
-def data_url(picture):
-    return f"data:image/jpeg;base64,{base64.b64encode(as_jpeg(picture)).decode()}"
 
 
 def as_jpeg(picture):

@@ -1,4 +1,4 @@
-"""The results folder: metrics.json for programs, results.csv for spreadsheets, a table for the terminal."""
+"""Tables of scores: metrics.json for programs, results.csv for spreadsheets, lines for the terminal."""
 
 import csv
 import io
@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import re
-from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -49,7 +48,7 @@ def read_metrics(folder):
         for part in (metrics, *metrics["domains"].values()):
             for scores in (part, part["input"]):
                 scores["psnr"] = math.inf if scores["psnr"] is None else scores["psnr"]  # `write_results` made it so
-        _ = metrics["data"]["fingerprint"], metrics["selection"]  # older results have none
+        _ = metrics["data"]["fingerprint"], metrics["selection"], metrics["settings"]["test"]  # older results have none
         return metrics
     except FileNotFoundError as error:
         raise ValueError(f"{folder} is no results folder of test.py: {error.filename} does not exist") from None
@@ -89,20 +88,3 @@ def cpu_name():
     facts = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*:\s*(.+)", facts.read_text()) if facts.exists() else None
     return found.group(1) if found else platform.processor() or platform.machine()
-
-
-def results_folder(run, split):
-    """Make results/<run>-<split> before the scoring: a mistake should show early."""
-    folder = Path("results") / f"{run}-{split}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        reason = f"{folder} cannot be made ({error.strerror})"
-        raise ValueError(f"{reason}: move what is in its way, or set run=NAME") from None
-    return folder
-
-
-def image_names(names):
-    """The PNG file of each image: NAME.png in place of NAME.jpg, but NAME.jpg.png where two images share NAME."""
-    shared = Counter(Path(name).stem for name in names)
-    return [f"{Path(name).stem if shared[Path(name).stem] == 1 else name}.png" for name in names]

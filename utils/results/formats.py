@@ -1,0 +1,88 @@
+"""A comparison as a table: for the terminal, for papers, for other programs."""
+
+import csv
+import io
+import re
+
+DIGITS = {"psnr": 2, "ssim": 4}  # behind the point
+COSTS = {"parameters": 1e6, "multiply_adds": 1e9, "images_per_second": 1}  # and the units that they are shown in
+LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"}  # what LaTeX reads as commands
+LATEX |= {letter: f"${letter}$" for letter in "<>|"} | {"\\": "$\\backslash$", "±": "$\\pm$"}
+LATEX |= {"~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+
+
+def comparison_table(records):
+    """Header and lines of `compare`'s records. Behind ± is the standard deviation over runs."""
+    base = records[0]["name"]
+    header = ["images", "", "runs", "PSNR, dB", "SSIM", f"PSNR - {base}", f"SSIM - {base}", "better / worse"]
+    header += ["params, M", "MACs, G", "images/s"]
+    lines = []
+    for record in records:
+        line = [f"{record['images']} {record['num_images']:,}", record["name"], str(record["runs"])]
+        line += [with_spread(record[metric], record[f"{metric}_std"], digits) for metric, digits in DIGITS.items()]
+        if "better" in record:
+            for metric, digits in DIGITS.items():
+                mean, low, high = (signed(record[f"{metric}_{key}"], digits) for key in ("difference", "low", "high"))
+                line.append(f"{mean} [{low}, {high}]")
+            line.append(f"{record['better']:,} / {record['worse']:,}")
+        else:
+            line += ["", "", ""]
+        costs = [(record.get(key), unit) for key, unit in COSTS.items()]
+        line += ["" if cost is None else f"{cost / unit:.3g}" for cost, unit in costs]
+        lines.append(line)
+    return header, lines
+
+
+def explain(groups, images):
+    """What the numbers of a comparison mean, in sentences."""
+    runs = {len(group.psnr) for group in groups}
+    over = "the images and the training runs" if max(runs) > 1 else "the images"
+    lines = [
+        f"{len(images.names):,} images. Brackets: 95 % intervals of the mean difference, paired by image, from 10,000 "
+        f"bootstrap resamples over {over}. MACs: multiply-adds at 256 x 256."
+    ]
+    if max(runs) > 1:
+        lines.append("Behind ±: the standard deviation over the runs.")
+    if min(runs) == 1:
+        lines.append("One run of a configuration: one seed is no evidence for a difference below half a decibel.")
+    if images.left_out:
+        lines.append(f"{images.left_out:,} images with an infinite PSNR in some run are left out.")
+    return "\n".join(lines)
+
+
+def with_spread(mean, std, digits):
+    return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+
+
+def signed(value, digits):
+    return f"{round(float(value), digits) + 0.0:+.{digits}f}"  # adding 0 makes -0 a 0
+
+
+def as_text(header, lines, form="plain"):
+    """A table as text. form: "plain" for the terminal, "markdown", or "latex", a tabular that needs no package."""
+    table = [header, *lines]
+    if form == "markdown":
+        cells = [header, ["---"] * len(header), *lines]
+        return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in cells)
+    if form == "latex":
+        head, *body = (" & ".join(map(as_latex, line)) + r" \\" for line in table)
+        columns = "ll" + "r" * (len(header) - 2)
+        rule = r"\hline"
+        lines = [rf"\begin{{tabular}}{{{columns}}}", rule, head, rule, *body, rule, r"\end{tabular}"]
+        return "\n".join(lines)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in table)
+
+
+def as_latex(text):
+    minus = re.sub(r"(?<!\w)-(?=\d)", "−", text)
+    return "".join(LATEX.get(letter, letter) for letter in minus).replace("−", "$-$")
+
+
+def as_csv(records):
+    """`compare`'s records as CSV, a column a key; numbers in full."""
+    table, columns = io.StringIO(), dict.fromkeys(key for record in records for key in record)
+    writer = csv.DictWriter(table, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return table.getvalue().rstrip()
