@@ -5,8 +5,9 @@
     python predict.py --checkpoint best.pt --input scan.tif --output dehazed --compare --max-memory 4GB
 
 An image comes back under its name, in its subfolder, file format, depth and mode: PNG, JPEG, WebP, TIFF or BMP, 8 or 16
-bits, grey, RGB, alpha (a palette becomes RGB), upright, with its colour profile and EXIF. Large images are computed in
-bands of rows, with the same result. One that fails is reported at the end and stops no other; the exit code is then 1.
+bits, grey, RGB, alpha (a palette becomes RGB), upright, with its colour profile and EXIF (TIFF: without EXIF). A file
+that cannot be decoded exactly, such as CMYK or an animation, is refused. Large images are computed in bands of rows,
+with the same result. One that fails is reported at the end and stops no other; the exit code is then 1.
 """
 
 import sys
@@ -162,7 +163,7 @@ def reason(error, file):
         return "out of memory: give a smaller --max-memory"
     if isinstance(error, RuntimeError):
         raise error
-    return one_line(error).removeprefix(f"{file}: ")
+    return one_line(error).removeprefix(f"{file} ").removeprefix(f"{file}: ")
 
 
 if __name__ == "__main__":

@@ -1,70 +1,67 @@
-"""Which photographs a person names, and where their results go."""
+"""Find the photographs that a person names, and plan where their results go."""
 
 import glob
 import os
 from pathlib import Path
 
-from .images import ENDINGS, is_image, left_out
+from .images import is_image, left_out
 
 
 def find_photos(arguments, output):
     """Pairs of file and name (its path within the folder it was found in), sorted by name.
 
-    arguments: files, folders (searched with all their subfolders) and glob patterns. What lies in the `output` folder
-    inside a folder that is searched is left out. Raises ValueError for an argument that names no images.
+    arguments: files, folders (searched with all their subfolders) and glob patterns. Files of the `output` folder
+    inside a searched folder are left out. Raises ValueError for an argument that names no images.
     """
     found = {}
     for argument in map(str, arguments):
-        path = Path(argument)
         if not argument:
             raise ValueError("--input is empty: name a file, a folder or a pattern")
-        if path.is_file():
-            if path.suffix.lower() not in ENDINGS:
-                raise ValueError(f"--input {path} has not the ending of an image ({', '.join(ENDINGS)})")
-            files, others = [(path, Path(path.name))], ""
+        path = Path(argument)
+        if path.is_dir():
+            root, files = path, walk(path)
+        elif path.is_file():
+            root, files = path.parent, [path]
         else:
-            root = path if path.is_dir() else fixed_part(argument)
-            candidates = walk(path) if path.is_dir() else map(Path, glob.glob(argument, recursive=True))
-            inside = output.resolve() != root.resolve() and output.resolve().is_relative_to(root.resolve())
-            candidates = [
-                file for file in candidates if not (inside and file.resolve().is_relative_to(output.resolve()))
-            ]
-            files = [(file, file.relative_to(root)) for file in candidates if is_image(file)]
-            others = left_out(set(candidates) - {file for file, _ in files})
-        if not files:
+            root, files = fixed_part(argument), map(Path, glob.glob(argument, recursive=True))
+        inside = output.resolve() != root.resolve() and output.resolve().is_relative_to(root.resolve())
+        files = [file for file in files if not (inside and file.resolve().is_relative_to(output.resolve()))]
+        images = [file for file in files if is_image(file)]
+        others = left_out(set(files) - set(images))
+        if not images:
             exists = path.exists() or glob.has_magic(argument)
-            reason = f"names no images{others and f', {others}'}" if exists else "does not exist"
-            raise ValueError(f"--input {argument} {reason}")
+            problem = f"names no images{others and f', {others}'}" if exists else "does not exist"
+            raise ValueError(f"--input {argument} {problem}")
         if others:
             print(f"note: {argument}: {others}")
-        found |= {(file.resolve(), name): file for file, name in files}
+        found |= {(file.resolve(), file.relative_to(root)): file for file in images}
     return sorted(((file, name) for (_, name), file in found.items()), key=lambda pair: str(pair[1]))
 
 
 def fixed_part(pattern):
-    """The folder in which a glob pattern's first wildcard stands."""
+    """The folder above a glob pattern's first wildcard."""
     parts = Path(pattern).parts
     return Path(*parts[: next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)])
 
 
 def walk(root):
-    """Every file below a folder; linked folders are entered, each folder once."""
-    seen = {os.path.realpath(root)}
+    """Every file below a folder but in hidden folders; linked folders are entered, each folder once."""
+    seen = set()
 
     def refuse(error):
         raise error
 
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=refuse):
-        new = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(subfolders)}
-        subfolders[:] = [name for name, real in new.items() if real not in seen and not name.startswith(".")]
-        seen.update(new.values())
+        seen.add(os.path.realpath(folder))
+        real = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(subfolders)}
+        subfolders[:] = [name for name in real if name[0] != "." and real[name] not in seen]
         yield from (Path(folder) / name for name in files)
 
 
 def plan(photos, output, compare, overwrite):
     """Where each photo's result goes, and its comparison or None: <output>/NAME, <output>/compare/NAME.
 
-    Raises ValueError where two photos would go to one place, or a file that is there would be overwritten.
+    Raises ValueError when two photos would go to one place, or an existing file would be overwritten.
     """
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file: name a folder")

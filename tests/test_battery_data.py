@@ -28,7 +28,7 @@ def work(work):
 
 def encoded(ending, image=None, **options):
     """The bytes of an image file."""
-    if options or ending in (".gif", ".cmyk"):
+    if options:
         buffer = io.BytesIO()
         mode = options.pop("mode", None)
         shown = Image.fromarray(picture() if image is None else image)
@@ -84,10 +84,10 @@ TEST = {  # what is done to data/test, and what is said of it; its only pair is 
         lambda test: (test / "GT/0.png").write_bytes(encoded(".png", picture(32, 24))),
         "unequal size",
     ),
-    "no bytes": (lambda test: (test / "hazy/0.png").write_bytes(b""), "hazy/0.png is empty"),
-    "one byte": (lambda test: (test / "hazy/0.png").write_bytes(b"\x89"), "hazy/0.png is no readable image"),
-    "a text": (lambda test: (test / "hazy/0.png").write_text("an image"), "hazy/0.png is no readable image"),
-    "random bytes": (lambda test: (test / "hazy/0.png").write_bytes(picture().tobytes()), "is no readable image"),
+    "no bytes": (lambda test: (test / "hazy/0.png").write_bytes(b""), "hazy/0.png cannot be read: it is empty"),
+    "one byte": (lambda test: (test / "hazy/0.png").write_bytes(b"\x89"), "hazy/0.png cannot be read"),
+    "a text": (lambda test: (test / "hazy/0.png").write_text("an image"), "hazy/0.png cannot be read"),
+    "random bytes": (lambda test: (test / "hazy/0.png").write_bytes(picture().tobytes()), "cannot be read"),
     "a folder named as an image": (
         lambda test: ((test / "hazy/0.png").unlink(), (test / "hazy/0.png").mkdir()),
         "no images in data/test/hazy",
@@ -109,7 +109,7 @@ TEST = {  # what is done to data/test, and what is said of it; its only pair is 
     "a pipe among the images": (lambda test: os.mkfifo(test / "hazy/a.png"), None),
     "a bomb": (
         lambda test: [(test / side / "0.png").write_bytes(bomb(30_000, 30_000)) for side in ("hazy", "GT")],
-        ["hazy/0.png has 30000 x 30000 pixels", "data.max_pixels"],
+        ["hazy/0.png cannot be read: 30000 x 30000 pixels", "data.max_pixels"],
     ),
     "a bomb of the widest side": (
         lambda test: [(test / side / "0.png").write_bytes(bomb(2**31 - 1, 1)) for side in ("hazy", "GT")],
@@ -119,7 +119,7 @@ TEST = {  # what is done to data/test, and what is said of it; its only pair is 
         lambda test: (test / "hazy/0.png").write_bytes(bomb(30_000, 30_000)[:-12] + b"\0\0\0\0eXIf"),
         ["30000 x 30000 pixels", "data.max_pixels"],
     ),
-    "no pixels": (lambda test: (test / "hazy/0.png").write_bytes(bomb(0, 0)), "hazy/0.png is no readable image"),
+    "no pixels": (lambda test: (test / "hazy/0.png").write_bytes(bomb(0, 0)), "hazy/0.png cannot be read"),
     "a name in no encoding": (
         lambda test: [(test / side / "0.png").rename(test / side / "\udcff.png") for side in ("hazy", "GT")],
         "rename it",
@@ -162,9 +162,7 @@ def test_an_image_whose_pixels_are_cut_off_is_named(scripts, work, script, endin
 KINDS = {
     "JPEG named PNG": encoded(".jpg"),
     "PNG named PNG, 16 bit": encoded(".png", picture().astype(np.uint16) * 257),
-    "GIF": encoded(".gif", format="GIF"),
     "WebP": encoded(".webp"),
-    "CMYK JPEG": encoded(".jpg", mode="CMYK", format="JPEG"),
     "grey": encoded(".png", mode="L", format="PNG"),
     "1 bit": encoded(".png", mode="1", format="PNG"),
     "16 bit grey TIFF": encoded(".tif", picture()[..., :1].astype(np.uint16) * 257),
@@ -263,13 +261,13 @@ def test_pixels_that_changed_are_noticed_and_a_copy_is_not(scripts, work):
 def test_a_large_image_is_allowed_by_a_setting(scripts, work):
     for side in ("hazy", "GT"):
         (work / "data/test" / side / "0.png").write_bytes(encoded(".png", picture(100, 100)))
-    refused(scripts, work, "test.py", "small.yaml", "data.max_pixels=9999", says="100 x 100 pixels, more than data.max")
+    refused(scripts, work, "test.py", "small.yaml", "data.max_pixels=9999", says="100 x 100 pixels, more than")
     accepted(scripts, work, "test.py", "small.yaml", "data.max_pixels=10000")
     remove(work / "results")
     header = bomb(20_000, 10_000)  # between Pillow's own limits and ours
     for side in ("hazy", "GT"):
         (work / "data/test" / side / "0.png").write_bytes(header)
-    refused(scripts, work, "test.py", "small.yaml", says="cannot be decoded", memory=2**31, untouched=False)
+    refused(scripts, work, "test.py", "small.yaml", says="cannot be read", memory=2**31, untouched=False)
 
 
 @pytest.mark.parametrize("path", ["data", "data/test", "data/test/hazy", "data/test/hazy/0.png", "data/test/GT/0.png"])
@@ -287,4 +285,4 @@ def test_data_workers_report_in_one_line_too(scripts, work, script):
     if script == "clip_text.py":  # known labels need no images
         accepted(scripts, work, script, *arguments)
     else:
-        refused(scripts, work, script, *arguments, says=".png cannot be decoded", untouched=False)
+        refused(scripts, work, script, *arguments, says=".png cannot be read", untouched=False)

@@ -58,8 +58,8 @@ def break_pairs(root, how):
         ("no partner", "hazy: 1 image without a partner in GT, first b.png"),
         ("no hazy", "GT: 1 image without a partner in hazy, first b.png"),
         ("size", r"1 image of unequal size, first .*b.png \(30 x 20\) and .*b.png \(30 x 21\)"),
-        ("empty file", "b.png is empty"),
-        ("not an image", "b.png is no readable image"),
+        ("empty file", "b.png cannot be read: it is empty"),
+        ("not an image", "b.png cannot be read"),
         ("empty folder", "no images in .*GT"),
         ("no folder", "no folder .*GT"),
     ],
@@ -197,7 +197,7 @@ def test_headers_that_other_processes_read_say_the_same(tmp_path, monkeypatch):
     assert np.array_equal(Pairs(tmp_path, "train").sizes, pairs.sizes)
     for i in (1, 4):
         (tmp_path / "train" / "GT" / f"{i}.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"GT/1.png is no readable image .*\(2 such files\)"):
+    with pytest.raises(ValueError, match=r"GT/1.png cannot be read: .*\(2 such files\)"):
         Pairs(tmp_path, "train")
 
 

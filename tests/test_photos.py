@@ -1,6 +1,8 @@
-"""People's photographs: what is in a file comes back."""
+"""Image files: decoded exactly or refused by name, in a data set and by predict.py; photographs come back complete."""
 
 import io
+import struct
+import zlib
 from dataclasses import replace
 
 import cv2
@@ -9,6 +11,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
+from datasets.images import image_size, read_image
+from datasets.pairs import Pairs
 from datasets.photo_files import find_photos, plan
 from datasets.photos import Photo, read_photo, side_by_side, write_photo
 
@@ -20,161 +24,213 @@ def noise(*shape, dtype=np.uint8):
     return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
-def save(path, image, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, **options)
-    return path
+RGB, RGBA, RGB16, RGBA16 = (noise(20, 30, c, dtype=d) for d in (np.uint8, np.uint16) for c in (3, 4))
+GREY, GREY16 = RGB[:, :, 0], RGB16[:, :, 0]
+MAP = noise(3, 256, dtype=np.uint16)  # a TIFF palette
 
 
-def rewrite(path, target):
-    """Read and write without a network; returns the photo and the photo in the new file."""
+def pil(format, mode="RGB", array=RGB, **options):
+    file = io.BytesIO()
+    Image.fromarray(array).convert(mode).save(file, format, **options)
+    return file.getvalue()
+
+
+def opencv(ending, array):
+    return cv2.imencode(ending, array if array.ndim == 2 else array[:, :, [2, 1, 0, 3][: array.shape[2]]])[1].tobytes()
+
+
+def tiff(array, photometric="rgb", **options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, array, photometric=photometric, metadata=None, **options)
+    return file.getvalue()
+
+
+def tiffs(*pages):
+    """A TIFF of several images: (array, subfile type)."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for array, kind in pages:
+            writer.write(array, photometric="rgb", subfiletype=kind, metadata=None)
+    return file.getvalue()
+
+
+def with_chunk(data, name, content):
+    """A PNG file with one chunk more behind its header."""
+    chunk = struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return data[:33] + chunk + data[33:]
+
+
+def bmp(array, bits, masks=()):
+    """H x W x n uint8 or uint16 in rows of whole words, top down."""
+    masks = struct.pack(f"<{len(masks)}I", *masks)
+    header = struct.pack("<IiiHHIIiiII", 40, array.shape[1], -len(array), 1, bits, 3 if masks else 0, 0, 0, 0, 0, 0)
+    data = header + masks + array.tobytes()
+    return b"BM" + struct.pack("<IHHI", 14 + len(data), 0, 0, 14 + len(header + masks)) + data
+
+
+def pixels_of(data):
+    return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def frames(format):
+    return pil(format, save_all=True, append_images=[Image.fromarray(255 - RGB)])
+
+
+def planes(array):
+    return np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[274], exif[271] = orientation, "a camera"
+    return exif
+
+
+JPEG, CMYK = pil("JPEG", quality=90), pil("JPEG", "CMYK")
+R5, G6, B5 = (RGB[:, :, i].astype(np.uint16) >> bits for i, bits in enumerate((3, 2, 3)))
+
+# kind of file: its bytes, and the pixels it holds or what is said of it
+KINDS = {
+    "PNG": (opencv(".png", RGB), RGB),
+    "PNG, 16 bits": (opencv(".png", RGB16), RGB16),
+    "PNG, 16 bits and alpha": (opencv(".png", RGBA16), RGBA16),
+    "PNG, 16 bits grey": (opencv(".png", GREY16), GREY16),
+    "PNG, 16 bits grey, one value transparent": (with_chunk(opencv(".png", GREY16), b"tRNS", b"\1\2"), "transparent"),
+    "PNG, grey": (pil("PNG", "L"), np.array(Image.fromarray(RGB).convert("L"))),
+    "PNG, grey and alpha": (pil("PNG", "LA", RGBA), np.array(Image.fromarray(RGBA).convert("LA").convert("RGBA"))),
+    "PNG, alpha": (pil("PNG", "RGBA", RGBA), RGBA),
+    "PNG, 1 bit": (pil("PNG", "1"), np.array(Image.fromarray(RGB).convert("1").convert("L"))),
+    "PNG, palette": (pil("PNG", "P"), pixels_of(pil("PNG", "P"))),
+    "PNG, palette and transparency": (pil("PNG", "P", transparency=3), pixels_of(pil("PNG", "P"))),
+    "PNG, one colour transparent": (pil("PNG", transparency=(1, 2, 3)), np.dstack([RGB, GREY | 255])),
+    "PNG with a gamma": (with_chunk(opencv(".png", RGB), b"gAMA", struct.pack(">I", 100_000)), RGB),
+    "PNG, animated": (frames("PNG"), "animations"),
+    "JPEG": (JPEG, pixels_of(JPEG)),
+    "JPEG, progressive": (pil("JPEG", progressive=True), pixels_of(pil("JPEG", progressive=True))),
+    "JPEG, grey": (pil("JPEG", "L"), pixels_of(pil("JPEG", "L"))),
+    "JPEG with previews behind it": (frames("MPO"), pixels_of(pil("JPEG"))),
+    "JPEG, CMYK": (CMYK, "CMYK"),
+    "JPEG, YCCK": (CMYK.replace(b"Adobe\0d\0\0\0\0\0", b"Adobe\0d\0\0\0\0\2"), "CMYK"),
+    "JPEG without its last byte": (JPEG[:-2], "damaged"),
+    "WebP": (pil("WEBP", lossless=True), RGB),
+    "WebP with alpha": (pil("WEBP", "RGBA", RGBA, lossless=True, exact=True), RGBA),
+    "WebP, animated": (frames("WEBP"), "animations"),
+    "BMP": (opencv(".bmp", RGB), RGB),
+    "BMP, 32 bits without alpha": (bmp(np.dstack([RGB[:, :, ::-1], GREY]), 32), RGB),
+    "BMP with alpha": (opencv(".bmp", RGBA), RGBA),
+    "BMP, 16 bits a pixel": (
+        bmp(R5 << 11 | G6 << 5 | B5, 16, (0xF800, 0x7E0, 0x1F)),
+        np.dstack([part / top * 255 for part, top in ((R5, 31), (G6, 63), (B5, 31))]).astype(np.uint8),
+    ),
+    "TIFF, LZW": (opencv(".tif", RGB), RGB),
+    "TIFF, 16 bits, LZW": (opencv(".tif", RGB16), RGB16),
+    "TIFF, planes": (tiff(planes(RGB), planarconfig="separate", tile=(16, 16)), RGB),
+    "TIFF, 16 bits in planes": (tiff(planes(RGB16), planarconfig="separate", compression="zlib"), RGB16),
+    "TIFF, 16 bits in planes with alpha": (
+        tiff(planes(RGBA16), planarconfig="separate", extrasamples=["unassalpha"], byteorder=">"),
+        RGBA16,
+    ),
+    "TIFF, white is 0": (tiff(255 - GREY, "miniswhite"), GREY),
+    "TIFF, 16 bits, white is 0": (tiff(65535 - GREY16, "miniswhite", compression="zlib", predictor=True), GREY16),
+    "TIFF with alpha": (tiff(RGBA, extrasamples=["unassalpha"]), RGBA),
+    "TIFF, colours multiplied by alpha": (tiff(RGBA, extrasamples=["assocalpha"]), "multiplied by alpha"),
+    "TIFF, palette": (tiff(GREY, "palette", colormap=MAP), (MAP[:, GREY] >> 8).transpose(1, 2, 0).astype(np.uint8)),
+    "TIFF, a palette of 8 bits": (tiff(GREY, "palette", colormap=MAP >> 8), "palettes of 8 bits"),
+    "TIFF, 16 bits, turned": (tiff(planes(RGB16), extratags=[(274, "H", 1, 6, True)]), np.rot90(RGB16, -1)),
+    "TIFF, CMYK": (pil("TIFF", "CMYK"), "SEPARATED"),
+    "TIFF, YCbCr": (pil("TIFF", "YCbCr"), "YCBCR"),
+    "TIFF, Lab": (tiff(RGB, "cielab"), "CIELAB"),
+    "TIFF, floats": (tiff(RGB / np.float32(255)), "float32"),
+    "TIFF, signed": (tiff(GREY16.astype(np.int16), "minisblack"), "int16"),
+    "TIFF, five bands": (tiff(noise(20, 30, 5), extrasamples=[0, 0], planarconfig="contig"), "5 channels"),
+    "TIFF, two pages": (tiffs((RGB, 0), (255 - RGB, 0)), "several images"),
+    "TIFF and a reduced copy": (tiffs((RGB, 0), (RGB[::2, ::2], 1)), RGB),
+    "TIFF, a preview before it": (tiffs((RGB[::2, ::2], 1), (RGB, 0)), "several images"),
+    "GIF": (pil("GIF"), "GIF files"),
+    "AVIF": (pil("AVIF"), "AVIF files"),
+    "no bytes": (b"", "empty"),
+    "a text": (b"hello", "not an image"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_file_is_decoded_exactly_or_refused(tmp_path, kind):
+    data, held = KINDS[kind]
+    for side in ("hazy", "GT"):
+        (tmp_path / "test" / side).mkdir(parents=True)
+        (tmp_path / "test" / side / "a.png").write_bytes(data)
+    path = tmp_path / "test/hazy/a.png"
+    if isinstance(held, str):
+        for read in (read_image, lambda path: read_photo(path, NO_LIMIT), lambda _: Pairs(tmp_path, "test").read(0)):
+            with pytest.raises(ValueError, match=f"hazy/a.png cannot be read: .*{held}") as error:
+                read(path)
+            assert "\n" not in str(error.value)
+        return
+    rgb = held[:, :, :3] if held.ndim == 3 else np.dstack([held] * 3)
     photo = read_photo(path, NO_LIMIT)
-    write_photo(target, photo)
-    return photo, read_photo(target, NO_LIMIT)
+    for pixels in (read_image(path), Pairs(tmp_path, "test").read(0)[0], photo.pixels):
+        assert pixels.dtype == rgb.dtype and np.array_equal(pixels, rgb)
+    assert image_size(path, NO_LIMIT) == rgb.shape[:2]
+    if held.ndim == 3 and held.shape[2] == 4:
+        assert "one colour" in kind or np.array_equal(photo.alpha, held[:, :, 3])
+    write_photo(tmp_path / "out.png", photo)
+    again = read_photo(tmp_path / "out.png", NO_LIMIT)
+    assert again.format == photo.format and again.grey == (photo.grey and (photo.alpha is None or "16" not in kind))
+    assert (again.alpha is None) == (photo.alpha is None)
+    if photo.format != "JPEG":
+        assert np.array_equal(again.pixels, rgb) and np.array_equal(again.alpha, photo.alpha)
 
 
-@pytest.mark.parametrize(
-    ("name", "mode", "grey", "alpha"),
-    [
-        *[("a.png", "L", True, False), ("a.png", "LA", True, True), ("a.png", "RGB", False, False)],
-        *[("a.png", "RGBA", False, True), ("a.png", "1", True, False), ("a.png", "P", False, False)],
-        *[("a.tif", "L", True, False), ("a.tif", "LA", True, True), ("a.tiff", "RGBA", False, True)],
-        *[("a.tif", "P", False, False), ("a.bmp", "L", True, False), ("a.bmp", "RGB", False, False)],
-        *[("a.webp", "RGB", False, False), ("a.webp", "RGBA", False, True)],
-    ],
-)
-def test_8_bit_modes_come_back_exactly(tmp_path, name, mode, grey, alpha):
-    options = {"lossless": True, "exact": True} if name.endswith("webp") else {}
-    image = Image.fromarray(noise(20, 30, 4 if mode.endswith("A") else 3)).convert(mode)
-    save(tmp_path / name, image, **options)
-    photo, again = rewrite(tmp_path / name, tmp_path / "out" / name)
-    assert (photo.grey, photo.alpha is not None) == (again.grey, again.alpha is not None) == (grey, alpha)
-    wanted = np.asarray(image.convert("RGBA"))
-    assert np.array_equal(photo.pixels, wanted[:, :, :3]) and np.array_equal(again.pixels, wanted[:, :, :3])
-    assert not alpha or (np.array_equal(photo.alpha, wanted[:, :, 3]) and np.array_equal(again.alpha, wanted[:, :, 3]))
-    with Image.open(tmp_path / name) as before, Image.open(tmp_path / "out" / name) as after:
-        assert before.format == after.format
+def test_too_many_pixels_are_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(KINDS["PNG"][0])
+    for read in (read_photo, image_size):
+        with pytest.raises(ValueError, match=r"a.png .*30 x 20 pixels, more than data.max_pixels=599 .*--max-pixels"):
+            read(tmp_path / "a.png", 599)
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.tif"])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_16_bits_come_back_exactly(tmp_path, name, channels):
-    array = noise(20, 30, channels, dtype=np.uint16)
-    cv2.imwrite(str(tmp_path / name), array)
-    photo, again = rewrite(tmp_path / name, tmp_path / "out" / name)
-    for found in (photo, again):
-        assert found.pixels.dtype == np.uint16 and found.grey == (channels == 1)
-        assert np.array_equal(found.pixels, array[:, :, [2, 1, 0]] if channels > 1 else array.repeat(3, 2))
-        assert (found.alpha is not None) == (channels == 4)
-        assert channels < 4 or np.array_equal(found.alpha, array[:, :, 3])
-    stored = cv2.imread(str(tmp_path / "out" / name), cv2.IMREAD_UNCHANGED)
-    assert np.array_equal(stored.reshape(array.shape), array)
-
-
-@pytest.mark.parametrize("mode", ["P", "RGB", "L"])
-def test_a_transparent_colour_becomes_alpha(tmp_path, mode):
-    image = Image.new("RGB", (30, 20), "white").convert(mode)
-    white = image.getpixel((0, 0))
-    path = save(tmp_path / "a.png", image, transparency=white)
-    photo, again = rewrite(path, tmp_path / "out.png")
-    assert photo.alpha.max() == 0 == again.alpha.max() and photo.pixels.min() == 255
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "16.png"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_put_upright_once(tmp_path, name, orientation):
     upright = np.zeros((32, 48, 3), np.uint8)
     upright[:16, :16] = 255  # one white corner
-    turned = {
+    stored = {
         1: upright, 2: upright[:, ::-1], 3: np.rot90(upright, 2), 4: upright[::-1], 5: upright.swapaxes(0, 1),
         6: np.rot90(upright), 7: np.rot90(upright, 2).swapaxes(0, 1), 8: np.rot90(upright, -1),
     }[orientation]  # fmt: skip
-    exif = Image.Exif()
-    exif[274], exif[271] = orientation, "a camera"
-    save(tmp_path / name, Image.fromarray(np.ascontiguousarray(turned)), exif=exif)
-    photo, again = rewrite(tmp_path / name, tmp_path / "out" / name)
-    for found in (photo, again):
-        assert np.abs(found.pixels.astype(int) - upright).mean() < 3
-    with Image.open(tmp_path / "out" / name) as image:
-        assert image.getexif().get(274, 1) == 1
-        assert name.endswith("tif") or image.getexif()[271] == "a camera"
-
-
-@pytest.mark.parametrize("orientation", [3, 5, 6])
-@pytest.mark.parametrize("format", ["PNG", "TIFF"])
-def test_16_bits_are_put_upright_once(tmp_path, format, orientation):
-    array = noise(20, 30, 3, dtype=np.uint16)
-    exif = Image.Exif()
-    exif[274] = orientation
-    if format == "TIFF":
-        tifffile.imwrite(tmp_path / "a", array, photometric="RGB", extratags=[(274, "H", 1, orientation, True)])
+    exif, path = turned(orientation), tmp_path / name
+    if name == "16.png":
+        write_photo(path, Photo(stored.astype(np.uint16) * 257, "PNG", exif=exif.tobytes()))
     else:
-        write_photo(tmp_path / "a", Photo(array, format, keep={"exif": exif.tobytes()}))
-    photo, again = rewrite(tmp_path / "a", tmp_path / "out")
-    upright = {3: np.rot90(array, 2), 5: array.swapaxes(0, 1), 6: np.rot90(array, -1)}[orientation]
-    assert np.array_equal(photo.pixels, upright) and np.array_equal(again.pixels, upright)
+        Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+    write_photo(tmp_path / "out", read_photo(path, NO_LIMIT))
+    for file in (path, tmp_path / "out"):
+        image = read_image(file)
+        assert image_size(file, NO_LIMIT) == image.shape[:2] == (32, 48)
+        assert np.abs(image / np.iinfo(image.dtype).max * 255 - upright).mean() < 3
+    with Image.open(tmp_path / "out") as image:
+        assert image.getexif().get(274, 1) == 1 and (image.format == "TIFF" or image.getexif()[271] == "a camera")
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_a_16_bit_tiff_keeps_resolution_and_says_what_alpha_is(tmp_path, channels):
-    array = noise(3, 5, channels, dtype=np.uint16)  # 3 rows: not to be taken for 3 planes
-    photo = Photo(array[:, :, :3] if channels > 1 else array.repeat(3, 2), "TIFF", keep={"dpi": (300.0, 72.5)})
-    photo = replace(photo, grey=channels == 1, alpha=array[:, :, 3] if channels == 4 else None)
-    write_photo(tmp_path / "a.tif", photo)
-    with Image.open(tmp_path / "a.tif") as image:
-        assert image.info["dpi"] == (300, 72.5) and image.tag_v2.get(338) == ((2,) if channels == 4 else None)
-        assert image.size == (5, 3)
-    write_photo(tmp_path / "b.tif", replace(photo, keep={}))
-    assert read_photo(tmp_path / "b.tif", NO_LIMIT).keep == {}
+def test_orientation_behind_a_pngs_pixels_is_seen(tmp_path):
+    data = with_chunk(opencv(".png", RGB), b"eXIf", turned(6).tobytes().removeprefix(b"Exif\0\0"))
+    end = data.index(b"IDAT") - 4  # of the chunk of EXIF, which begins at 33
+    (tmp_path / "a.png").write_bytes(data[:33] + data[end:-12] + data[33:end] + data[-12:])
+    assert np.array_equal(read_image(tmp_path / "a.png"), np.rot90(RGB, -1))
+    assert image_size(tmp_path / "a.png", NO_LIMIT) == (30, 20)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "16.png", "16.tif"])
 def test_the_colour_profile_is_kept(tmp_path, name):
-    save(tmp_path / name, Image.fromarray(noise(20, 30, 3)), icc_profile=SRGB)
+    Image.fromarray(RGB).save(tmp_path / name, icc_profile=SRGB)
     photo = read_photo(tmp_path / name, NO_LIMIT)
-    if name.startswith("16"):
-        photo = replace(photo, pixels=noise(20, 30, 3, dtype=np.uint16))
+    photo = replace(photo, pixels=RGB16) if name.startswith("16") else photo
     write_photo(tmp_path / "out" / name, photo)
     again = read_photo(tmp_path / "out" / name, NO_LIMIT)
-    assert again.keep["icc_profile"] == SRGB and again.pixels.dtype == photo.pixels.dtype
+    assert again.icc_profile == SRGB and again.pixels.dtype == photo.pixels.dtype
 
 
-def test_a_cmyk_jpeg_becomes_rgb(tmp_path):
-    save(tmp_path / "a.jpg", Image.new("CMYK", (32, 32), (255, 0, 0, 0)))
-    photo, again = rewrite(tmp_path / "a.jpg", tmp_path / "out.jpg")
-    assert np.abs(again.pixels.astype(int) - (0, 255, 255)).max() < 5 and not photo.grey
-
-
-def broken(path, how):
-    data = io.BytesIO()
-    Image.fromarray(noise(60, 60, 3)).save(data, "JPEG")
-    contents = {"empty": b"", "text": b"hello", "truncated": data.getvalue()[:2000]}
-    if how in contents:
-        path.write_bytes(contents[how])
-    elif how == "animated":
-        frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "green")]
-        frames[0].save(path, "WEBP", save_all=True, append_images=frames[1:])
-    elif how == "float":
-        Image.fromarray(np.zeros((9, 9), np.float32)).save(path, "TIFF")
-    else:
-        Image.new("L", (100, 100)).save(path, "PNG")
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        *[("empty", "is empty"), ("text", "no image"), ("truncated", "truncated"), ("animated", "2 images")],
-        *[("float", "kind F"), ("large", "100 x 100 pixels are more than --max-pixels 5000")],
-    ],
-)
-def test_what_cannot_be_read_is_named(tmp_path, how, message):
-    broken(tmp_path / "a.img", how)
-    with pytest.raises(ValueError, match=f"a.img: .*{message}"):
-        read_photo(tmp_path / "a.img", 5000)
-
-
-def test_two_photos_side_by_side(tmp_path):
-    photo = read_photo(save(tmp_path / "a.png", Image.fromarray(noise(20, 30, 4))), NO_LIMIT)
+def test_two_photos_side_by_side():
+    photo = Photo(RGB, "PNG", alpha=GREY)
     both = side_by_side(photo, photo)
     assert both.pixels.shape == (20, 60, 3) and both.alpha.shape == (20, 60)
 
@@ -183,9 +239,9 @@ def test_two_photos_side_by_side(tmp_path):
 def tree(tmp_path, monkeypatch):
     """in/a.png, in/sub/b.png, in/sub/c.txt, in/.hidden.png and a link from in/sub/loop to in."""
     monkeypatch.chdir(tmp_path)
-    for name in ("a.png", "sub/b.png", ".hidden.png"):
-        save(tmp_path / "in" / name, Image.new("L", (3, 3)))
-    (tmp_path / "in" / "sub" / "c.txt").write_text("text")
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for name in ("a.png", "sub/b.png", ".hidden.png", "sub/c.txt"):
+        (tmp_path / "in" / name).touch()
     (tmp_path / "in" / "sub" / "loop").symlink_to(tmp_path / "in")
     return tmp_path
 
@@ -206,31 +262,29 @@ def test_files_folders_and_patterns_name_photos(tree, arguments, names):
 
 
 def test_results_inside_the_input_folder_are_not_read_again(tree):
-    save(tree / "in" / "out" / "a.png", Image.new("L", (3, 3)))
+    (tree / "in" / "out").mkdir()
+    (tree / "in" / "out" / "a.png").touch()
     assert len(find_photos(["in"], tree / "in" / "out")) == 2
 
 
 def test_nothing_is_overwritten_unasked(tree):
     photos = find_photos(["in"], tree / "out")
     assert plan(photos, tree / "out", True, False)[1] == tuple(tree / "out" / p / "sub/b.png" for p in (".", "compare"))
-    save(tree / "out" / "sub" / "b.png", Image.new("L", (3, 3)))
+    (tree / "out" / "sub").mkdir(parents=True)
+    (tree / "out" / "sub" / "b.png").touch()
     with pytest.raises(ValueError, match=r"1 of 2 results exist, first .*b.png: add --overwrite"):
         plan(photos, tree / "out", False, False)
     assert len(plan(photos, tree / "out", False, True)) == 2
     with pytest.raises(ValueError, match="is an input and would be overwritten"):
         plan(photos, tree / "in", False, True)
-
-
-def test_two_photos_for_one_place_are_refused(tree):
-    save(tree / "other" / "a.png", Image.new("L", (3, 3)))
-    with pytest.raises(ValueError, match="in/a.png and other/a.png would both become"):
-        plan(find_photos(["in/a.png", "other/a.png"], tree / "out"), tree / "out", False, False)
+    (tree / "a.png").touch()
+    with pytest.raises(ValueError, match="in/a.png and a.png would both become"):
+        plan(find_photos(["in/a.png", "a.png"], tree / "out"), tree / "out", False, False)
 
 
 def test_an_argument_that_names_nothing_is_refused(tree):
     (tree / "empty").mkdir()
-    for argument, message in [("no.png", "does not exist"), ("empty", "no images"), ("*.jpg", "no images")]:
+    arguments = {"": "is empty", "no.png": "does not exist", "empty": "no images", "*.jpg": "no images"}
+    for argument, message in {**arguments, "in/sub/c.txt": "names no images.*1 .txt"}.items():
         with pytest.raises(ValueError, match=message):
             find_photos([argument], tree / "out")
-    with pytest.raises(ValueError, match="has not the ending of an image"):
-        find_photos(["in/sub/c.txt"], tree / "out")

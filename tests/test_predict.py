@@ -52,7 +52,7 @@ def test_a_folder_comes_back_dehazed_under_its_names_and_one_broken_file_stops_n
     command = ["--checkpoint", "n.pt", "--input", "in", "--output", "out", "--domain", "indoor", "--compare"]
     done = predict(tmp_path, *command)
     assert done.code == 1 and "8 of 9 images dehazed into out" in done.stdout
-    assert "in/broken.png: this is no image" in done.stderr and "Traceback" not in done.stderr
+    assert "in/broken.png: cannot be read: it is not an image" in done.stderr and "Traceback" not in done.stderr
     files = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert files == set(photos) | {f"compare/{name}" for name in photos}
     for name in photos:
