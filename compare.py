@@ -43,13 +43,14 @@ def main(argv=None):
     records = compare(groups, images)
 
     print(as_csv(records) if args.form == "csv" else as_text(*comparison_table(records), args.form))
-    with redirect_stdout(sys.stderr if args.form in ("latex", "csv") else sys.stdout):
+    alone = args.form in ("latex", "csv")
+    with redirect_stdout(sys.stderr if alone else sys.stdout):
         print(f"\n{explain(groups, images)}")
         for group in groups[1:]:
             print(f"\n{group.name} and {groups[0].name} differ in: {changed_settings(group, groups[0])}")
             if args.most > 0:
                 print("The images that differ most, by PSNR:\n")
-                print(as_text(*most_different(group, groups[0], images, args.most), args.form))
+                print(as_text(*most_different(group, groups[0], images, args.most), "plain" if alone else args.form))
 
 
 if __name__ == "__main__":

@@ -97,10 +97,10 @@ def read_run(folder):
     tested = dict(flatten(metrics["settings"]))
     settings = dict(flatten({**(metrics["trained_with"] or {}), "test": metrics["settings"]["test"]}))
     settings |= {f"{key} in the test": tested[key] for key in tested if key.startswith("text.") or key == "data.root"}
-    settings |= {"selection": metrics["selection"], "checkpoint": metrics["settings"]["test"].get("outputs")}
     if metrics["checkpoint"]:
         path, sha256, step = (metrics["checkpoint"][key] for key in ("path", "sha256", "step"))
-        settings |= {"checkpoint": f"{path}, SHA-256 {sha256[:8]}"} | ({"step": step} if step else {})
+        settings |= {"checkpoint": f"{path}, SHA-256 {sha256[:8]}", "selection": metrics["selection"]}
+        settings |= {"step": step} if step else {}
     for key, value in settings.items():
         if value and key.removesuffix(" in the test") in PATHS:
             settings[key] = Path(value).name  # another machine keeps the same set in another folder
@@ -125,14 +125,14 @@ def refuse_mixed(first, one, folder, other):
     pairs = differing(one["settings"], other["settings"])
     pairs.pop("seed", None)
     checkpoints = pairs.pop("checkpoint", None)
-    if LAST_STEP not in (one["settings"]["selection"], other["settings"]["selection"]):
+    if LAST_STEP not in (one["settings"].get("selection"), other["settings"].get("selection")):
         pairs.pop("step", None)  # each training has its best step elsewhere
     if pairs:
         raise ValueError(
             f"{folder} differs from {first} in {in_words(pairs)}, but runs of one configuration differ in their seed "
             "alone: leave out the wrong one, or give it a NAME= of its own"
         )
-    if not checkpoints:
+    if "checkpoint" in one["settings"] and not checkpoints:
         raise ValueError(f"{folder} and {first} are of one checkpoint, not of independent runs: leave one out")
 
 
