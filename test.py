@@ -110,7 +110,7 @@ def test(config, device, overrides=()):
         "data": {"name": Path(config.data.folder).name, "split": config.data.test, "fingerprint": digits},
         **facts,
         "seeds": {"training": facts["trained_with"] and facts["trained_with"]["seed"]},
-        "environment": environment(device) | {"kernels": None if config.test.outputs else kernels_report(device)},
+        "environment": environment(device) | {"kernels": None if config.test.outputs else kernels_report("inference")},
         "images_per_second": None if config.test.outputs else len(rows) / seconds,
         "wall_seconds": time.perf_counter() - start,
     }

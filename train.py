@@ -24,12 +24,12 @@ from datasets.pairs import EvaluationSamples, TrainingSamples
 from models import (
     build_model,
     describe,
-    form_pays,
     inference_form,
     kernels_report,
     network_of,
     start_from,
     training_form,
+    training_graph,
     use_plain,
 )
 from models.clip import identify
@@ -93,8 +93,7 @@ def train(config, device, dry_run):
     network = network.to(device)
     if device.type == "cuda" and config.kernels == "auto" and rank == 0:
         print("compiling kernels, once", flush=True)
-    if settings.recompute or form_pays(device, DTYPES[settings.precision]):
-        network = training_form(network, settings.recompute)
+    network = training_form(network, DTYPES[settings.precision], settings.recompute)
     terms = on_main(lambda: loss_terms(config.loss))
     for _, term in terms.values():
         term.to(device)
@@ -114,8 +113,22 @@ def train(config, device, dry_run):
             "data": fingerprint,
         }
 
+    # Graphs: on CUDA the network's forward and backward pass are recorded once, for batches of one size.
+    stepped = network
+    if device.type == "cuda":
+        if not settings.sync_batchnorm:
+            share = settings.batch // (world * settings.accumulate)
+            hazy = torch.zeros(share, 3, settings.crop, settings.crop, device=device)
+            prob = torch.full((share, data.prob.shape[1]), 1 / data.prob.shape[1], device=device)
+            torch.backends.cudnn.benchmark = True  # one size
+            stepped = training_graph(network, hazy, prob, DTYPES[settings.precision])
+        folder.log("kernels", state.step, **kernels_report("training"))
+    if settings.accumulate > 1:  # gradients that a graph makes lie in its memory: parts are added up outside of it
+        for weight in network.parameters():
+            weight.grad = torch.zeros_like(weight)
+
     # Batches: each process reads its share. The order is a function of seed and position alone.
-    stepped = shared(network, device, settings.sync_batchnorm, settings.compile)
+    stepped = shared(stepped, device, settings.sync_batchnorm)
     batches, val_batches = open_batches(config, data, val_data, state.step, device)
     if rank == 0:
         print(
@@ -127,7 +140,7 @@ def train(config, device, dry_run):
     tell_of_slowness(device, settings.precision)
 
     # Loop: report, validate, save, stop, step. A stop cuts validation short; it is made again on resuming.
-    clock, first = Clock(device), state.step
+    clock = Clock(device)
     unsaved = not saved  # the first is written before any step: a full disk shows at once
     bar = tqdm(total=settings.steps, initial=state.step, unit="step", disable=None if rank == 0 else True)
     while True:
@@ -150,8 +163,6 @@ def train(config, device, dry_run):
         if done or stopping:
             break
         values = optimise(stepped, state, terms, batches, settings, device, clock)
-        if state.step == first and device.type == "cuda":  # kernels are tried by now
-            folder.log("kernels", state.step + 1, **kernels_report(device), training_form=hasattr(network, "recompute"))
         state.count(values)
         unsaved = True
         bar.update()
@@ -172,7 +183,7 @@ def optimise(network, state, terms, batches, settings, device, clock):
         group["lr"] = learning_rate(state.step, settings)
     torch.backends.cudnn.benchmark = True  # one size
     network.train()
-    optimizer.zero_grad()
+    optimizer.zero_grad(set_to_none=settings.accumulate == 1)
     sums, names = 0, []
     for part in range(settings.accumulate):
         with clock.waiting():

@@ -167,7 +167,7 @@ def rows(args, size, precision, forms, shapes, train):
     import torch
 
     from benchmarks import limits, speed
-    from models import kernels_report
+    from models import kernels_report, use_plain
     from models.fast import trial
 
     torch.backends.cudnn.allow_tf32 = False
@@ -182,7 +182,7 @@ def rows(args, size, precision, forms, shapes, train):
         torch.cuda.reset_peak_memory_stats()
         trial.refused.pop(gpu, None)
         if form == "form-plain":
-            trial.use_plain(gpu)
+            use_plain(gpu)
         try:
             once = speed.build(settings, form.replace("form-plain", "form"), precision, gpu)
             for _ in range(3):
@@ -199,7 +199,7 @@ def rows(args, size, precision, forms, shapes, train):
             "images": batch,
             "peak": torch.cuda.max_memory_allocated(),
             "precision": precision,
-            "kernels": kernels_report(gpu)["path"] if form.startswith("form") else "",
+            "kernels": kernels_report("training")["path"] if form.startswith("form") else "",
         }
     return {"rows": found, "trial": {str(gpu): trial.tried.get(gpu, {}), "refused": trial.refused.get(gpu)}}
 

@@ -5,6 +5,7 @@ This file is the plain, readable form of the network: the reference that every f
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 # size -> (channels of the five stages, blocks a stage)
 SIZES = {
@@ -18,44 +19,54 @@ SIZES = {
 MIN_SIDE = 40  # pixels: at a quarter of it, the map must be larger than its widest reflection, 9 pixels
 
 
-def reflect_conv(in_channels, out_channels, kernel, stride=1, dilation=1, groups=1):
+def reflect_conv(in_channels, out_channels, kernel, stride=1, dilation=1, groups=1, conv=nn.Conv2d):
     """Convolution that keeps the size (divided by `stride`), padded by reflection."""
     padding = dilation * (kernel - 1) // 2
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, padding_mode="reflect")
+    return conv(in_channels, out_channels, kernel, stride, padding, dilation, groups, padding_mode="reflect")
 
 
-def pointwise_mlp(in_channels, hidden, out_channels):
+def pointwise_mlp(in_channels, hidden, out_channels, conv=nn.Conv2d):
     """1x1, GELU (erf), 1x1."""
-    return nn.Sequential(nn.Conv2d(in_channels, hidden, 1), nn.GELU(), nn.Conv2d(hidden, out_channels, 1))
+    return nn.Sequential(conv(in_channels, hidden, 1), nn.GELU(), conv(hidden, out_channels, 1))
 
 
 class MixStructureBlock(nn.Module):
     """Two residual halves: parallel large dilated convolutions, then parallel attentions.
 
-    The training form (fast/training.py) is this class with other `dense`, `depthwise`, `gated` and `mlp`.
+    The training form (fast/training.py) is a subclass with another `conv`, `dense`, `depthwise`, `gated` and `mlp`.
     """
+
+    conv = nn.Conv2d  # the class of every convolution
+    recompute = False  # keep no intermediate of the two halves for the backward pass but compute it again there
 
     def __init__(self, dim):
         super().__init__()
+        conv = self.conv
         self.norm1 = nn.BatchNorm2d(dim)
-        self.pointwise = nn.Conv2d(dim, dim, 1)
-        self.local = reflect_conv(dim, dim, 5)
-        self.depthwise7 = reflect_conv(dim, dim, 7, dilation=3, groups=dim)
-        self.depthwise5 = reflect_conv(dim, dim, 5, dilation=3, groups=dim)
-        self.depthwise3 = reflect_conv(dim, dim, 3, dilation=3, groups=dim)
-        self.mlp1 = pointwise_mlp(3 * dim, 4 * dim, dim)
+        self.pointwise = conv(dim, dim, 1)
+        self.local = reflect_conv(dim, dim, 5, conv=conv)
+        self.depthwise7 = reflect_conv(dim, dim, 7, dilation=3, groups=dim, conv=conv)
+        self.depthwise5 = reflect_conv(dim, dim, 5, dilation=3, groups=dim, conv=conv)
+        self.depthwise3 = reflect_conv(dim, dim, 3, dilation=3, groups=dim, conv=conv)
+        self.mlp1 = pointwise_mlp(3 * dim, 4 * dim, dim, conv)
 
         self.norm2 = nn.BatchNorm2d(dim)
-        self.value = nn.Sequential(nn.Conv2d(dim, dim, 1), reflect_conv(dim, dim, 3, groups=dim))
-        self.gate = nn.Conv2d(dim, dim, 1)
-        self.channel_attention = pointwise_mlp(dim, dim, dim)
-        self.pixel_attention = pointwise_mlp(dim, dim // 8, 1)
-        self.mlp2 = pointwise_mlp(3 * dim, 4 * dim, dim)
+        self.value = nn.Sequential(conv(dim, dim, 1), reflect_conv(dim, dim, 3, groups=dim, conv=conv))
+        self.gate = conv(dim, dim, 1)
+        self.channel_attention = pointwise_mlp(dim, dim, dim, conv)
+        self.pixel_attention = pointwise_mlp(dim, dim // 8, 1, conv)
+        self.mlp2 = pointwise_mlp(3 * dim, 4 * dim, dim, conv)
 
     def forward(self, x):
         """x: B x dim x H x W; returns the same shape."""
-        x = x + self.mix(self.dense(self.norm1(x)))
-        return x + self.attend(self.norm2(x))
+        x = x + self.half(self.mix, self.dense(self.norm1(x)))
+        return x + self.half(self.attend, self.norm2(x))
+
+    def half(self, function, y):
+        """function(y), whose intermediates are kept for the backward pass unless `recompute` is set."""
+        if not (self.recompute and torch.is_grad_enabled()):
+            return function(y)
+        return checkpoint(function, y, use_reentrant=False, preserve_rng_state=False)
 
     def mix(self, y):
         """Large kernels side by side, then the MLP that mixes their channels."""
@@ -65,7 +76,7 @@ class MixStructureBlock(nn.Module):
         """Simple, channel and pixel attention of the normalised map side by side, then the MLP."""
         mean = y.mean((2, 3), keepdim=True)
         gate, channel = self.gate(mean).sigmoid(), self.channel_attention(mean).sigmoid()
-        return self.mlp(self.mlp2, self.gated(self.value(y), y, gate, channel, self.pixel_attention(y).sigmoid()))
+        return self.mlp(self.mlp2, self.gated(y, gate, channel, self.pixel_attention(y).sigmoid()))
 
     def dense(self, y):
         """B x dim x H x W to the same; nothing non-linear lies between the two convolutions."""
@@ -73,14 +84,14 @@ class MixStructureBlock(nn.Module):
 
     def depthwise(self, y):
         """B x dim x H x W to B x 3 dim x H x W."""
-        return torch.cat([kernel(y) for kernel in self.kernels()], dim=1)
+        return torch.cat([layer(y) for layer in self.depthwise_layers()], dim=1)
 
-    def kernels(self):
+    def depthwise_layers(self):
         return self.depthwise7, self.depthwise5, self.depthwise3
 
-    def gated(self, value, y, gate, channel, pixel):
-        """Two B x dim x H x W, two B x dim x 1 x 1 and B x 1 x H x W to B x 3 dim x H x W."""
-        return torch.cat([value * gate, channel * y, pixel * y], dim=1)
+    def gated(self, y, gate, channel, pixel):
+        """y: B x dim x H x W. gate, channel: B x dim x 1 x 1. pixel: B x 1 x H x W. Returns B x 3 dim x H x W."""
+        return torch.cat([self.value(y) * gate, channel * y, pixel * y], dim=1)
 
     def mlp(self, layers, y):
         """B x 3 dim x H x W to B x dim x H x W."""
@@ -112,6 +123,8 @@ class MixDehazeNet(nn.Module):
     buffer, so that a state dict is complete without CLIP.
     """
 
+    block, conv = MixStructureBlock, nn.Conv2d  # the classes of the blocks and of the convolutions between them
+
     def __init__(self, size="s", fusion=None, merge="concat", text=None):
         super().__init__()
         (c1, c2, c3, c4, c5), (n1, n2, n3, n4, n5) = SIZES[size]
@@ -120,21 +133,22 @@ class MixDehazeNet(nn.Module):
         extra = fusion.extra_channels if fusion is not None and merge == "concat" else 0
         if fusion is not None and merge == "add" and fusion.extra_channels != 3:
             raise ValueError(f"merge add needs 3 extra channels, {type(fusion).__name__} makes {fusion.extra_channels}")
-        self.patch_embed = reflect_conv(3 + extra, c1, 3)
-        self.stage1 = stage(c1, n1)
-        self.skip1 = nn.Conv2d(c1, c5, 1)
-        self.down1 = reflect_conv(c1, c2, 3, stride=2)
-        self.stage2 = stage(c2, n2)
-        self.skip2 = nn.Conv2d(c2, c4, 1)
-        self.down2 = reflect_conv(c2, c3, 3, stride=2)
-        self.stage3 = stage(c3, n3)
-        self.up1 = nn.Sequential(nn.Conv2d(c3, 4 * c4, 1), nn.PixelShuffle(2))
+        conv = self.conv
+        self.patch_embed = reflect_conv(3 + extra, c1, 3, conv=conv)
+        self.stage1 = self.stage(c1, n1)
+        self.skip1 = conv(c1, c5, 1)
+        self.down1 = reflect_conv(c1, c2, 3, stride=2, conv=conv)
+        self.stage2 = self.stage(c2, n2)
+        self.skip2 = conv(c2, c4, 1)
+        self.down2 = reflect_conv(c2, c3, 3, stride=2, conv=conv)
+        self.stage3 = self.stage(c3, n3)
+        self.up1 = nn.Sequential(conv(c3, 4 * c4, 1), nn.PixelShuffle(2))
         self.fusion1 = SKFusion(c4)
-        self.stage4 = stage(c4, n4)
-        self.up2 = nn.Sequential(nn.Conv2d(c4, 4 * c5, 1), nn.PixelShuffle(2))
+        self.stage4 = self.stage(c4, n4)
+        self.up2 = nn.Sequential(conv(c4, 4 * c5, 1), nn.PixelShuffle(2))
         self.fusion2 = SKFusion(c5)
-        self.stage5 = stage(c5, n5)
-        self.patch_unembed = reflect_conv(c5, 4, 3)
+        self.stage5 = self.stage(c5, n5)
+        self.patch_unembed = reflect_conv(c5, 4, 3, conv=conv)
         widest = max(layer.padding[0] for layer in self.modules() if isinstance(layer, nn.Conv2d))
         if 4 * widest >= MIN_SIDE:
             raise ValueError(f"a padding of {widest} pixels at a quarter of the size needs MIN_SIDE = {4 * widest + 4}")
@@ -150,6 +164,9 @@ class MixDehazeNet(nn.Module):
         image = reflect_extend(hazy, padded(height), padded(width))
         k, b = self.features(self.embed(image, prob)).split((1, 3), dim=1)
         return (k * image - b + image)[:, :, :height, :width]
+
+    def stage(self, dim, depth):
+        return nn.Sequential(*[self.block(dim) for _ in range(depth)])
 
     def embed(self, image, prob):
         """Image and text to the channels of the first stage: B x 3 x H x W and B x K to B x C1 x H x W."""
@@ -168,10 +185,6 @@ class MixDehazeNet(nn.Module):
         x = self.up1(self.stage3(self.down2(x)))
         x = self.up2(self.stage4(self.fusion1(x, skip2) + x))
         return self.patch_unembed(self.stage5(self.fusion2(x, skip1) + x))
-
-
-def stage(dim, depth):
-    return nn.Sequential(*[MixStructureBlock(dim) for _ in range(depth)])
 
 
 def check_prob(prob, num_images, num_classes):

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models import build_model, describe, restore
-from models.fast.proof import inference_form, training_form
+from models import build_model, describe, inference_form, restore, training_form
 from models.mixdehazenet import MixStructureBlock, reflect_conv
 
 TEXT = F.normalize(torch.randn(2, 512, generator=torch.Generator().manual_seed(0)), dim=1)

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from models.fast.inference import InferenceForm
-from models.fast.proof import PlainForm, inference_form, problems, training_form
-from models.fast.training import Network
+from models.fast.proof import PlainForm, choices, choose, inference_form, kernels_report, problems
 from models.mixdehazenet import SIZES, MixDehazeNet, MixStructureBlock, reflect_conv
 from tests.test_forms import PROB, image, relative_error, trained
 
@@ -16,8 +15,10 @@ def in_bands(monkeypatch):
     monkeypatch.setattr("models.fast.plan.BAND_BYTES", 2**11)
     monkeypatch.setattr("models.fast.plan.BAND_ROWS", 4)
     problems.clear()
+    choices.clear()
     yield
     problems.clear()
+    choices.clear()
 
 
 def edited(edit, monkeypatch):
@@ -84,28 +85,59 @@ def test_an_edited_entrance_is_computed_as_edited(monkeypatch):
     assert relative_error(network, form, image(1, 3, 48, 44), PROB[:1]) < 1e-5
 
 
-def relu_between(block, y):
-    return block.local(block.pointwise(y).relu())
+# ---- the proof itself ----
 
 
-def without_gradient(block, value, y, gate, channel, pixel):
-    return torch.cat([value * gate, channel.detach() * y, pixel * y], dim=1)
+class Wrong(nn.Module):
+    """A network whose outputs are the plain one's, but for a factor from a call on."""
+
+    def __init__(self, network, first=1, factor=1.0):
+        super().__init__()
+        self.network, self.first, self.factor, self.calls = network, first, factor, 0
+
+    def forward(self, hazy, prob):
+        self.calls += 1
+        return self.network(hazy, prob) * (self.factor if self.calls >= self.first else 1)
 
 
-@pytest.mark.parametrize(("method", "edit"), [("dense", relu_between), ("gated", without_gradient)])
-def test_an_edited_method_is_trained_as_edited(method, edit, monkeypatch, caplog):
-    monkeypatch.setattr(MixStructureBlock, method, edit)
-    network = training_form(trained())
-    assert type(network) is MixDehazeNet
+def chosen(network, **ways):
+    """The choice of a way to compute a network; ways: functions of it, in place of the better ones."""
+
+    def plain(network, hazy, prob, dtype):
+        return network
+
+    ways = {name: lambda network, *_, way=way: way(network) for name, way in ways.items()}
+    return choose("training", network, torch.float32, {**ways, "plain": plain}, lambda module, *batch: [module(*batch)])
+
+
+def broken(network):
+    raise RuntimeError("no kernel\nhere")
+
+
+def test_the_first_way_that_computes_as_the_plain_network_is_chosen(caplog):
+    assert chosen(trained(), graph=Wrong, form=broken) == "graph"
+    assert kernels_report("training") == {"path": "graph", "reason": None} and not caplog.messages
+
+
+def test_a_way_that_fails_gives_way_to_the_next_after_one_line(caplog):
+    for _ in range(2):
+        assert chosen(trained(), graph=broken, form=Wrong) == "form"
+    reason = "RuntimeError: no kernel here"
+    assert caplog.messages == [f"note: training runs without CUDA graphs, which is slower: {reason}"]
+    assert kernels_report("training") == {"path": "form", "reason": reason}
+
+
+def test_where_all_ways_fail_the_plain_network_is_chosen_after_one_line(caplog):
+    assert chosen(trained(), graph=broken, form=broken) == "plain"
+    assert len(caplog.messages) == 1 and "by the plain network" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(("first", "factor"), [(1, 1.01), (2, 1.01), (1, float("nan")), (1, 0.0)])
+def test_other_numbers_leave_the_plain_network(first, factor, caplog):
+    assert chosen(trained(), graph=lambda network: Wrong(network, first, factor), form=Wrong) == "plain"
     assert caplog.messages == [
-        "note: models/fast/training.py does not follow the network: their outputs differ: the plain network computes, "
-        "slower"
+        "note: training runs by the plain network, which is slower: its numbers are not those of the plain network"
     ]
-
-
-@pytest.mark.parametrize("edit", [dilated_local, large_local_and_small_depthwise, silu, grouped, large_value])
-def test_an_edited_layer_is_trained_in_form(edit, monkeypatch):
-    assert type(training_form(edited(edit, monkeypatch))) is Network
 
 
 @pytest.mark.parametrize("channels", [(8, 16, 32, 24, 16), (16, 16, 32, 8, 8)])
@@ -119,7 +151,7 @@ def test_stages_of_any_width_come_in_bands(channels, monkeypatch):
 
 def test_a_proof_leaves_the_random_numbers_as_they_are():
     network, before = trained(), torch.get_rng_state()
-    training_form(network)
+    chosen(network)
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -31,7 +31,7 @@ def describe_cost(network, training_form, term, config, num_pairs, share):
         return bytes_for_backward(loss, weights)
 
     macs = multiply_adds(network, settings.crop, len(config.text.classes))
-    network = training_form(network, settings.recompute)
+    network = training_form(network, recompute=settings.recompute)
     fixed, a_pixel = by_pixels(activations)
     fixed += 4 * (parameters * (4 if settings.ema else 3) + sum(weight.numel() for weight in weights))
     return (

@@ -7,11 +7,10 @@ from torch.nn.parallel import DistributedDataParallel
 from .distributed import mean_over_processes, world_size
 
 
-def shared(network, device, sync_batchnorm, compiled=False):
-    """The network as all processes step it together, by torch.compile if asked for; itself where nothing is asked."""
+def shared(network, device, sync_batchnorm):
+    """The network as all processes step it together; itself where there is one."""
     several = world_size() > 1
     network = synchronise(network, device) if several and sync_batchnorm else network
-    network = torch.compile(network) if compiled else network
     if not several:
         return network
     return DistributedDataParallel(network, [device] if device.type == "cuda" else None)

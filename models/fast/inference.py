@@ -122,7 +122,7 @@ class Block(nn.Module):
         dense = torch.einsum("omhw,mi->oihw", weight, pointwise[0][:, :, 0, 0])
         self.dense = conv(dense, None, dtype, dilation=block.local.dilation)
         # A constant passes through reflect padding: the bias of `dense` is added with those of the next convolutions.
-        self.kernels = nn.ModuleList(shifted_input(layer, bias, dtype) for layer in block.kernels())
+        self.kernels = nn.ModuleList(shifted_input(layer, bias, dtype) for layer in block.depthwise_layers())
         # The map gets mlp1's result without its bias, added within a product: what follows counts the bias in.
         first, _, last = block.mlp1
         self.mlp1 = with_gelu(fixed(first, dtype), conv(last.weight, None, dtype))

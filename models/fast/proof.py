@@ -1,45 +1,169 @@
-"""The forms prove themselves before they serve: each is compared with a small network of the same code.
+"""A form proves itself before it serves: on the device at hand, in the precision of the run, through its graph.
 
-They repeat parts of what mixdehazenet.py computes. Where a block or a fusion was edited there and not here, the plain
-network takes the form's place after one line: right, several times slower, and with more memory.
+The forms repeat parts of what mixdehazenet.py computes, which may have been edited there alone; and nothing but the
+user's own GPU can show what a kernel or a graph does wrong on it. So a small network of the same code and widths is
+computed in each way for two batches, one after the other, and compared. The choice is the same at every start.
 """
 
 import copy
+import logging
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from ..build import build_model, describe
-from ..mixdehazenet import MIN_SIDE
+from ..mixdehazenet import MIN_SIDE, MixDehazeNet
 from .graphs import Graphed
 from .inference import InferenceForm
 from .plan import Plan, too_little
 from .rows import Rows
-from .training import put_in_form
-from .trial import agree, logger
+from .trial import agree, refused
+
+ROUNDING = 1e-3  # of a tensor's norm: what the order of summation may change
+
+logger = logging.getLogger(__name__)
+choices = {}  # (task, device, dtype, layers) -> the Choice that was made
+reports = {}  # task -> its latest Choice
+plain_devices = set()  # where the plain network was asked for
+
+
+@dataclass(frozen=True)
+class Choice:
+    """way: "graph" (the form in CUDA graphs), "form" or "plain". reason: why no better way serves, or None."""
+
+    way: str
+    reason: str | None = None
+
+
+def choose(task, network, dtype, ways, results):
+    """The name of the first way that computes what the plain network does; what fails is logged, once.
+
+    task: "training" or "inference". network: a MixDehazeNet or a form of it, on the device where it will run.
+    dtype: the precision of the run. ways: {name: make}, best first and "plain" last; make(network, hazy, prob, dtype)
+    returns a module of a plain network, whose inputs will be of the size of hazy and prob. results(module, hazy, prob):
+    the tensors to compare, that no later call changes.
+    """
+    key = task, next(network.parameters()).device, dtype, repr(network)
+    if key not in choices:
+        choices[key] = prove(network, dtype, ways, results)
+        if choices[key].reason and key[1] not in plain_devices:
+            failed(task, choices[key].way, choices[key].reason)
+    reports[task] = choices[key]
+    return choices[key].way
+
+
+def prove(network, dtype, ways, results):
+    """The Choice for a network: see `choose`. A way that raises an exception gives way to the next one."""
+    device = next(network.parameters()).device
+    if device in plain_devices:
+        return Choice("plain", "kernels=plain")
+    wide = torch.promote_types(dtype, torch.float32)
+    small, batches = reduced(network).to(device, wide), two_batches(network, device, wide)
+
+    def observed(way, dtype):
+        module = ways[way](copy.deepcopy(small), *batches[0], dtype)
+        return [tensor for batch in batches for tensor in results(module, *batch)]
+
+    exact = observed("plain", wide)
+    allowed = 2 * largest_error(observed("plain", dtype), exact) + ROUNDING
+    reason = None
+    for way in list(ways)[:-1]:
+        try:
+            error = largest_error(observed(way, dtype), exact)
+            # an error that is too large, or not a number, becomes infinite
+            if torch.where(error <= allowed, error, torch.inf).isfinite():
+                return Choice(way, reason)
+        except Exception as problem:  # whatever fails on some machine, the plain network can do the work
+            reason = reason or one_line(problem)
+        else:
+            return Choice("plain", "its numbers are not those of the plain network")
+    return Choice("plain", reason)
+
+
+def largest_error(results, exact):
+    """The largest relative error of a tensor, by its norm; a number on the device."""
+    pairs = [(a.double(), b.double()) for a, b in zip(results, exact, strict=True)]
+    return torch.stack([(a - b).norm() / b.norm().clamp_min(1e-30) for a, b in pairs]).max()
+
+
+def failed(task, way, reason):
+    """Log and report that a task falls back to a slower way."""
+    means = {"form": "without CUDA graphs", "plain": "by the plain network"}
+    logger.warning("note: %s runs %s, which is slower: %s", task, means[way], reason)
+    reports[task] = Choice(way, reason)
+
+
+def one_line(error):
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def use_plain(device):
+    """Have everything on a CUDA device computed by the plain network, without a line."""
+    if device.type == "cuda":
+        plain_devices.add(device)
+        refused[device] = "kernels=plain"
+
+
+def kernels_report(task):
+    """Which way a task ("training" or "inference") is computed: {"path": "graph", "form" or "plain", "reason"}."""
+    choice = reports.get(task, Choice("plain"))
+    return {"path": choice.way, "reason": choice.reason}
+
+
+# ---- the small network and its batches ----
+
+
+def rebuilt(network, kind, depth=None):
+    """A MixDehazeNet or a form of it as another class of the same names, with the same state and on the same device.
+
+    depth: at most so many blocks a stage; None: all.
+    """
+    with torch.random.fork_rng(devices=[]):  # first weights are drawn, and replaced
+        new = kind(network.size, copy.deepcopy(network.fusion), network.merge, network.text)
+    for i in range(1, 6):
+        num = min(len(getattr(network, f"stage{i}")), depth or 99)
+        setattr(new, f"stage{i}", getattr(new, f"stage{i}")[:num])
+    new.to(network.patch_embed.weight)
+    state = network.state_dict()
+    new.load_state_dict({name: state[name] for name in new.state_dict()})
+    return new.train(network.training)
+
+
+@torch.no_grad()
+def reduced(network):
+    """A plain network of the same code and widths, one block a stage, with random weights and statistics."""
+    small = rebuilt(network, MixDehazeNet, depth=1).cpu().float()
+    if getattr(small.fusion, "window", None):
+        small.fusion.window = MIN_SIDE
+    generator = torch.Generator().manual_seed(0)  # the global one, whose state is saved, is left alone
+    for name, value in small.state_dict().items():
+        if value.ndim > 1 and name != "text":
+            value.normal_(0, value[0].numel() ** -0.5, generator=generator)
+        elif name.endswith(("weight", "var")):
+            value.uniform_(0.5, 1.5, generator=generator)
+        elif value.is_floating_point() and name != "text":
+            value.normal_(0, 0.1, generator=generator)
+    return small
+
+
+def two_batches(network, device, dtype):
+    """Two pairs of hazy, 2 x 3 x H x W, and prob, 2 x K, or None."""
+    generator = torch.Generator().manual_seed(0)
+    batches = []
+    for _ in range(2):
+        hazy = torch.rand(2, 3, MIN_SIDE + 24, MIN_SIDE + 32, generator=generator) * 2 - 1
+        prob = None if network.fusion is None else torch.rand(2, len(network.text), generator=generator).softmax(1)
+        batches.append((hazy.to(device, dtype), None if prob is None else prob.to(device, dtype)))
+    return batches
+
+
+# ---- the inference form ----
 
 TOLERANCE = 1e-5  # of the largest number, in float64; rounding makes 1e-13
 NUMBERS = 36  # float32 a pixel and channel of the first stage that the plain network takes, measured with a margin
 
 problems = {}  # (file of a form, fusion, merge) -> what keeps it from serving, in words; empty: nothing
-
-
-def training_form(network, recompute=False):
-    """Change a network's modules in place for training, and return it; state dicts fit as before.
-
-    recompute: keep no wide intermediate of the blocks' MLPs for the backward pass but compute it again there. Leaves
-    the network as it is, and logs a line, where the form computes otherwise.
-    """
-
-    @torch.enable_grad()
-    def differentiated(network, image, prob):
-        output = network(image, prob)
-        return [output, *torch.autograd.grad(output.square().sum(), network.patch_embed.weight)]
-
-    def form(network, image, prob):
-        return differentiated(put_in_form(copy.deepcopy(network), recompute), image, prob)
-
-    return network if problem("training.py", network, differentiated, form) else put_in_form(network, recompute)
 
 
 @torch.no_grad()
@@ -58,6 +182,8 @@ def inference_form(network, dtype=torch.float32, graphs=False):
         in_bands = Plan(Rows(8))
         return [InferenceForm(network, image.dtype).eval().through(image, image, prob, in_bands)]
 
+    wrong = problem("inference.py", network, plain, form) or refused.get(next(network.parameters()).device)
+    reports["inference"] = Choice("plain", wrong) if wrong else Choice("graph" if graphs else "form")
     if problem("inference.py", network, plain, form):
         return PlainForm(network, dtype)
     device = next(network.parameters()).device

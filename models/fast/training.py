@@ -1,120 +1,124 @@
-"""The training form of a network: the same parameters, outputs and gradients to rounding, in less time and memory.
+"""The training form of a network, and its forward and backward pass as CUDA graphs.
 
-    network = training_form(network)        # before DistributedDataParallel and torch.compile (proof.py)
+    network = training_form(network, dtype)                   # before the copy for the average
+    stepped = training_graph(network, hazy, prob, dtype)      # before DistributedDataParallel
 
-Maps stay channels_last throughout; the three depthwise convolutions are one operation on a shared padding; the 1x1
-and the 5x5 convolution between which nothing non-linear lies run as one 5x5, whose weights are composed at every step.
-Under autocast all weights are cast at once (casting.py).
+Start reading at training_network.py.
 """
+
+import warnings
 
 import torch
 from torch import nn
-from torch.func import functional_call
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-from ..mixdehazenet import MixDehazeNet, MixStructureBlock
-from .casting import cast_weights
-from .depthwise import depthwise, fits
-from .gating import gated
-from .gelu import GeluPointwise
-from .padding import reflect_pad
-from .pointwise import pointwise
+from ..mixdehazenet import MixStructureBlock
+from .proof import choose, failed, one_line, rebuilt
 
 
-def put_in_form(network, recompute=False):
-    """Change a network's modules in place, and return it: see `training_form`."""
-    for module in network.modules():
-        # Another class on the same object: parameters, their names and their order stay, and with them state dicts
-        # and optimiser states. A module put in its place would have to copy all that.
-        if type(module) in (MixDehazeNet, MixStructureBlock):
-            module.__class__ = Network if type(module) is MixDehazeNet else Block
-            module.recompute = recompute
-        elif type(module) is nn.Conv2d and module.padding_mode == "reflect":
-            module.__class__ = ReflectConv2d
-        elif type(module) is nn.Conv2d and module.kernel_size == (1, 1):
-            module.__class__ = PointwiseConv2d
-        if isinstance(module, nn.Conv2d) and module.groups == 1:
-            module.to(memory_format=torch.channels_last)
+def training_form(network, dtype=torch.float32, recompute=False):
+    """The network in its fastest form for training on its device; state dicts fit as before.
+
+    dtype: of autocast, float32 without it. recompute: keep no wide intermediate of the blocks for the backward pass
+    but compute it again there. On CUDA the network is a TrainingNetwork, or, where that fails its proof (proof.py), the
+    network itself after a line that says why. On a CPU it is the network itself, in channels_last.
+    """
+    if next(network.parameters()).is_cuda:
+        way = choose("training", network, dtype, WAYS, outputs_and_gradients)
+        if way != "plain":
+            network = as_form(network)
+            network.graphs = way == "graph"
+    elif dtype == torch.float32:  # in bf16 oneDNN's gradient of dilated depthwise weights is wrong in channels_last
+        network = network.to(memory_format=torch.channels_last)
+    for block in network.modules():
+        if isinstance(block, MixStructureBlock):
+            block.recompute = recompute
     return network
 
 
-class Network(MixDehazeNet):
-    """A MixDehazeNet that casts its weights at once where autocast would cast them one by one."""
+def training_graph(network, hazy, prob, dtype=torch.float32):
+    """network(hazy, prob) for training as two CUDA graphs, one forward and one backward, of one size of batch.
+
+    hazy, prob: a batch of that size, with any values. Returns a module of the same parameters whose outputs are
+    float32; or the network, where it is in no form whose graphs are proven or where recording them fails. Gradients
+    that a backward pass leaves in a parameter's `grad` lie in the graph's own memory if `grad` was None: to add up
+    several passes, have zeros there before the first.
+    """
+    if not getattr(network, "graphs", False):
+        return network
+    try:
+        return recorded(network, hazy, prob, dtype)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # of CUDA
+        failed("training", "form", one_line(error))
+        return network
+
+
+class Step(nn.Module):
+    """network(hazy, prob) under autocast, in float32."""
+
+    def __init__(self, network, dtype):
+        super().__init__()
+        self.network, self.dtype = network, dtype
 
     def forward(self, hazy, prob=None):
-        """As MixDehazeNet."""
-        device = hazy.device.type
-        # What is computed again finds its own weights, and a compiler merges the casts itself.
-        plain = self.recompute or torch.compiler.is_compiling() or not torch.is_autocast_enabled(device)
-        if plain or self.patch_embed.weight.dtype == torch.get_autocast_dtype(device):
-            return super().forward(hazy, prob)
-        return functional_call(self, cast_weights(self, torch.get_autocast_dtype(device)), (hazy, prob))
+        # Without autocast's cache: a graph must cast the weights anew each time.
+        with torch.autocast(hazy.device.type, self.dtype, self.dtype.itemsize < 4, cache_enabled=False):
+            return self.network(hazy, prob).float()
 
 
-class PointwiseConv2d(nn.Conv2d):
-    """A 1x1 convolution, as a matrix product where that pays."""
+class GraphedStep(nn.Module):
+    """Step as two graphs; prob, which may be left out, is not passed on to a network without fusion."""
 
-    def forward(self, x):
-        """x: B x C x H x W; returns B x C' x H x W."""
-        return pointwise(x, self.weight, self.bias)
+    def __init__(self, network, hazy, prob, dtype):
+        super().__init__()
+        self.takes_prob = network.fusion is not None
+        inputs = (hazy.clone(), prob.clone()) if self.takes_prob else (hazy.clone(),)
+        self.step = torch.cuda.make_graphed_callables(Step(network, dtype), inputs, allow_unused_input=True)
 
-
-class ReflectConv2d(nn.Conv2d):
-    """A convolution padded by reflection: channels_last on every device, but where a CPU computes that wrong."""
-
-    def forward(self, x):
-        """x: B x C x H x W; returns the convolution's output, channels_last (dilated ones on a CPU: contiguous)."""
-        return self.unpadded(x, self.weight, self.bias)
-
-    def unpadded(self, x, weight, bias):
-        padding = self.padding[0]
-        # In channels_last, oneDNN's gradient of dilated depthwise weights in bf16 is wrong, or crashes (torch 2.11).
-        dilated = self.dilation != (1, 1) and not x.is_cuda
-        x = x.contiguous(memory_format=torch.contiguous_format if dilated else torch.channels_last)
-        x = reflect_pad(x, padding) if x.is_cuda else F.pad(x, (padding,) * 4, "reflect")
-        return F.conv2d(x, weight, bias, self.stride, 0, self.dilation, self.groups)
+    def forward(self, hazy, prob=None):
+        return self.step(hazy, prob) if self.takes_prob else self.step(hazy)
 
 
-class Block(MixStructureBlock):
-    """A MixStructureBlock whose primitives are faster; the block itself is written in mixdehazenet.py."""
-
-    def forward(self, x):
-        """x: B x dim x H x W; returns the same shape."""
-        return super().forward(x.contiguous(memory_format=torch.channels_last))
-
-    def mix(self, y):
-        return recomputed(super().mix, y) if self.recompute else super().mix(y)
-
-    def attend(self, y):
-        return recomputed(super().attend, y) if self.recompute else super().attend(y)
-
-    def dense(self, y):
-        """The 1x1 and the 5x5 as one 5x5: fewer passes over the map, and composing the weights costs nothing."""
-        weight = torch.einsum("omhw,mi->oihw", self.local.weight, self.pointwise.weight[:, :, 0, 0])
-        bias = self.local.bias + self.local.weight.sum((2, 3)) @ self.pointwise.bias
-        return self.local.unpadded(y, weight, bias)
-
-    def depthwise(self, y):
-        kernels = self.kernels()
-        if not fits(kernels):
-            return super().depthwise(y)
-        return depthwise(y, [kernel.weight for kernel in kernels], [kernel.bias for kernel in kernels])
-
-    def gated(self, value, y, *gates):
-        return gated(value, y, *gates)
-
-    def mlp(self, layers, y):
-        """Of the widest two maps, one is kept for the backward pass: GELU's output is computed again."""
-        first, gelu, second = layers
-        if y.is_cuda and type(gelu) is nn.GELU:
-            return GeluPointwise.apply(first(y), second.weight, second.bias)
-        weight, bias = second.weight, second.bias  # those of this forward pass: its casts
-        return recomputed(lambda hidden: pointwise(gelu(hidden), weight, bias), first(y))
+def recorded(network, hazy, prob, dtype):
+    """A GraphedStep; the BatchNorm statistics, which its warm-up moves, are put back."""
+    # The recording has streams of its own, and its autograd graph stays: of this torch warns.
+    warnings.filterwarnings("ignore", "The AccumulateGrad node's stream")
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    graphed = GraphedStep(network.train(), hazy, prob, dtype)
+    with torch.no_grad():
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    return graphed
 
 
-def recomputed(function, y):
-    """function(y), whose intermediates are not kept for the backward pass but computed again there."""
-    if not torch.is_grad_enabled():
-        return function(y)
-    return checkpoint(function, y, use_reentrant=False, preserve_rng_state=False)
+# ---- the proof ----
+
+
+def as_form(network):
+    from .training_network import TrainingNetwork  # imports Triton, which is on Linux only and costs 50 MB
+
+    return rebuilt(network, TrainingNetwork).to(memory_format=torch.channels_last)
+
+
+def as_graph(network, hazy, prob, dtype):
+    return recorded(as_form(network), hazy, prob, dtype)
+
+
+WAYS = {
+    "graph": as_graph,
+    "form": lambda network, hazy, prob, dtype: Step(as_form(network), dtype),
+    "plain": lambda network, hazy, prob, dtype: Step(network, dtype),
+}
+
+
+@torch.enable_grad()
+def outputs_and_gradients(step, hazy, prob):
+    """What a training step makes of a batch: the output, all gradients, BatchNorm's statistics. Then weights change."""
+    weights, output = list(step.parameters()), step.train()(hazy, prob)
+    cotangent = hazy.flip(3)  # noise of both signs
+    gradients = torch.autograd.grad(output, weights, cotangent, allow_unused=True)
+    gradients = [torch.zeros_like(w) if g is None else g.clone() for g, w in zip(gradients, weights, strict=True)]
+    with torch.no_grad():
+        torch._foreach_mul_(weights, 0.9)
+    return [output.detach().clone(), *gradients, *(buffer.clone() for buffer in step.buffers())]

@@ -73,23 +73,6 @@ class Fused:
         return fused_ms <= plain_ms
 
 
-def use_plain(device):
-    """Let plain operations run on a device, whatever Triton's kernels can do."""
-    refused[device] = "kernels=plain"
-
-
-def kernels_report(device):
-    """What runs on a device: "path" triton or plain, "reason" why plain or None, "slower" operations left out for that.
-
-    A path "triton" before anything has run says that nothing speaks against it yet.
-    """
-    ratios = tried.get(device, {})
-    reason = refused.get(device)
-    slower = [f"{name}: {ratio:.2f} times the time" for name, ratio in ratios.items() if ratio > 1]
-    path = "plain" if reason or device.type != "cuda" else "triton"
-    return {"path": path, "reason": reason, "slower": slower}
-
-
 def full_precision():
     now = torch.backends.cudnn
     return now.flags(enabled=now.enabled, benchmark=now.benchmark, deterministic=now.deterministic, allow_tf32=False)
