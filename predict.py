@@ -4,10 +4,10 @@
     python predict.py --checkpoint checkpoints/demo/best.pt --input "photos/**/*.jpg" --output dehazed --domain outdoor
     python predict.py --checkpoint best.pt --input scan.tif --output dehazed --compare --max-memory 4GB
 
-An image comes back under its name, in its subfolder, file format, depth and mode: PNG, JPEG, WebP, TIFF or BMP, 8 or 16
-bits, grey, RGB, alpha (a palette becomes RGB), upright, with its colour profile and EXIF (TIFF: without EXIF). A file
-that cannot be decoded exactly, such as CMYK or an animation, is refused. Large images are computed in bands of rows,
-with the same result. One that fails is reported at the end and stops no other; the exit code is then 1.
+An image comes back under its name, in its subfolder, file format and depth: PNG, JPEG, WebP, TIFF or BMP, 8 or 16 bits,
+grey, RGB or RGBA (palettes become RGB, grey with alpha RGBA), upright, with its colour profile and EXIF (TIFF: without
+EXIF). A file that cannot be decoded exactly, such as CMYK or an animation, is refused. Large images are computed in
+bands of rows, with the same result. One that fails is reported at the end and stops no other; the exit code is then 1.
 """
 
 import sys

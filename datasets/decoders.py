@@ -19,19 +19,20 @@ import tifffile
 from PIL import Image
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
-FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "MPO": "JPEG", "BMP": "BMP", "WEBP": "WEBP"}  # Pillow's names: ours
+FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "MPO": "JPEG", "BMP": "BMP", "WEBP": "WEBP"}  # Pillow's name: ours
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes of a TIFF or BigTIFF
-GREY = ("1", "L", "LA", "I;16")  # Pillow's modes
-COLOUR = ("P", "PA", "RGB", "RGBA")
-REMEDY = "save it as an 8- or 16-bit PNG"
+GREY, COLOUR = ("1", "L", "LA", "I;16"), ("P", "PA", "RGB", "RGBA")  # Pillow's modes
+EIGHT_BIT = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+TO_RGB = {2: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}  # by OpenCV's channels; 2: dimensions
+ORIENTATION = 274  # tag of EXIF and TIFF
 
 cv2.setNumThreads(0)  # images are decoded in parallel by processes
 
 # Pillow's limit of pixels would come before data.max_pixels. Odd headers are reported by what is raised.
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")
-for reader in ("PIL", "tifffile"):
-    logging.getLogger(reader).setLevel(logging.CRITICAL + 1)
+for name in ("PIL", "tifffile"):
+    logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Header:
 def read_header(file):
     """The Header of an opened image file.
 
-    Raises ValueError for a kind that is not supported. For a broken header, Pillow and tifffile raise all sorts.
+    Raises ValueError for a kind that is not supported. Of a broken file, Pillow and tifffile raise anything.
     """
     start = file.read(4)
     file.seek(0)
@@ -63,24 +64,24 @@ def read_header(file):
     if start in TIFF:
         return tiff_header(tifffile.TiffFile(file))
     image = Image.open(file)
-    layout, frames = str(image.tile), getattr(image, "n_frames", 1)
-    deep, transparent = image.format == "PNG" and ";16" in layout, "transparency" in image.info
+    layout, transparent = str(image.tile), "transparency" in image.info
+    deep = image.format == "PNG" and ";16" in layout
     refuse(
         {
             f"{image.format} files": image.format not in FORMATS,
-            "animations": frames > 1 and image.format != "MPO",  # MPO: a phone's JPEG, with small previews behind it
+            # MPO: a phone's JPEG, with small previews behind it
+            "animations": getattr(image, "n_frames", 1) > 1 and image.format != "MPO",
             f"{image.mode} colours": image.mode not in GREY + COLOUR,
             "16 bits with one transparent colour": deep and transparent,
         }
     )
     if deep:
-        decode = decode_16_bit
+        decode = partial(decode_opencv, cv2.IMREAD_UNCHANGED)
     elif image.mode in ("L", "RGB") and not transparent and "BGR;1" not in layout:  # BGR;15, BGR;16: bits a pixel
-        decode = decode_8_bit
+        decode = partial(decode_opencv, EIGHT_BIT)
     else:
-        decode = decode_rare_8_bit
-    exif = image.info.get("exif") or (trailing_exif(file) if image.format == "PNG" else None)
-    orientation = read_orientation(exif)
+        decode = decode_pillow
+    orientation, exif = read_exif(image.info.get("exif") or (trailing_exif(file) if image.format == "PNG" else None))
     return Header(
         FORMATS[image.format],
         image.size if orientation > 4 else image.size[::-1],
@@ -93,46 +94,45 @@ def read_header(file):
 
 
 def tiff_header(tiff):
-    """The Header of a TIFF file of one image, by its tags; reduced copies and masks may follow the image."""
-    page, bits = tiff.pages[0], tiff.pages[0].bitspersample
-    channels = 3 if page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR) else 1
-    extra, palette = page.samplesperpixel - channels, page.photometric == PHOTOMETRIC.PALETTE
-    plain = page.planarconfig == 1 and extra in (0, channels // 3) and page.photometric != PHOTOMETRIC.MINISWHITE
-    known = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB)
-    jpeg = page.photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.JPEG  # libtiff makes it RGB
+    """The Header of a TIFF file, by its tags: of one image, behind which reduced copies and masks may lie."""
+    page, bits, planes = tiff.pages[0], tiff.pages[0].bitspersample, tiff.pages[0].planarconfig == 2
+    colours, compression = PHOTOMETRIC(page.photometric), COMPRESSION(page.compression)
+    white, palette = colours == PHOTOMETRIC.MINISWHITE, colours == PHOTOMETRIC.PALETTE
+    jpeg = colours == PHOTOMETRIC.YCBCR and compression == COMPRESSION.JPEG  # libtiff makes it RGB
+    channels = 3 if colours == PHOTOMETRIC.RGB or jpeg else 1
+    extra = page.samplesperpixel - channels
+    plain = not (planes or white or channels == extra == 1)  # OpenCV reads it exactly in 16 bits
+    known = channels == 3 or white or palette or colours == PHOTOMETRIC.MINISBLACK
     refuse(
         {
             "several images": page.is_reduced or any(not (p.is_reduced or p.is_mask) for p in tiff.pages[1:]),
-            f"{name(page.photometric)} colours": not (page.photometric in known or jpeg or palette and bits <= 8),
-            f"{bits}-bit samples of type {page.dtype}": bits not in (1, 2, 4, 8, 16)
+            f"{colours.name} colours": not known,
+            f"{bits}-bit {page.dtype} samples": bits not in ((1, 2, 4, 8) if palette else (1, 2, 4, 8, 16))
             or page.sampleformat != SAMPLEFORMAT.UINT,
             f"{page.samplesperpixel} channels": extra not in (0, 1) or palette and extra,
             "palettes of 8 bits": palette and page.colormap.max() < 256,  # readers disagree on them
-            "planes of grey": page.planarconfig == 2 and channels == 1 and bits < 16,  # Pillow mistakes them
             "colours multiplied by alpha": EXTRASAMPLE.ASSOCALPHA in page.extrasamples,
-            f"{name(page.compression)} compression of this layout": bits == 16
+            "planes of grey": planes and channels == 1 and bits < 16,  # Pillow mistakes them
+            f"{compression.name} files of this layout": bits == 16
             and not plain
-            and page.compression not in tifffile.TIFF.DECOMPRESSORS,
+            and compression not in tifffile.TIFF.DECOMPRESSORS,
         }
     )
-    orientation = page.tags.valueof(274, 1)
-    if bits < 16:
-        decode = decode_rare_8_bit
-    else:  # Pillow and OpenCV put a TIFF upright, tifffile does not
-        decode = decode_16_bit if plain else partial(decode_upright, decode_rare_tiff, orientation)
+    orientation = page.tags.valueof(ORIENTATION, 1)
+    if bits < 16:  # Pillow and OpenCV put a TIFF upright, tifffile does not
+        decode = decode_pillow
+    else:
+        opencv, rare = partial(decode_opencv, cv2.IMREAD_UNCHANGED), partial(decode_upright, decode_tiff, orientation)
+        decode = opencv if plain else rare
     size = page.shaped[2:4][:: -1 if orientation > 4 else 1]
     return Header("TIFF", size, max(bits, 8), channels == 1 and not palette, decode, page.tags.valueof(34675))
 
 
 def refuse(problems):
-    """Raise ValueError for the first problem that there is: {what is not supported: whether it is there}."""
+    """Raise ValueError for the first of {what is not supported: whether the file has it} that it has."""
     for problem, found in problems.items():
         if found:
-            raise ValueError(f"{problem} are not supported: {REMEDY}")
-
-
-def name(tag):
-    return getattr(tag, "name", tag)
+            raise ValueError(f"{problem} are not supported: save it as an 8- or 16-bit PNG")
 
 
 def trailing_exif(file, reach=2**16):
@@ -142,14 +142,17 @@ def trailing_exif(file, reach=2**16):
     return found and found[1]
 
 
-def read_orientation(exif):
-    """EXIF's orientation, 1 to 8; 1 where the data is broken: the picture is worth more."""
+def read_exif(data):
+    """EXIF's orientation, 1 to 8, and the data that says upright; 1 and None where it is broken or missing."""
     try:
-        known = Image.Exif()
-        known.load(exif)
-        return known[274] if known[274] in range(1, 9) else 1
-    except Exception:  # cameras and editors break it in many ways
-        return 1
+        exif = Image.Exif()
+        exif.load(data)
+        orientation = exif.get(ORIENTATION, 1)
+        if ORIENTATION in exif:
+            exif[ORIENTATION] = 1
+        return orientation if orientation in range(1, 9) else 1, exif.tobytes() if len(exif) else None
+    except Exception:  # cameras and editors break it in many ways, and the picture is worth more
+        return 1, None
 
 
 def decode_upright(decode, orientation, content):
@@ -159,36 +162,25 @@ def decode_upright(decode, orientation, content):
     return image[::down, ::across]
 
 
-def decode_8_bit(content):
-    return decode_opencv(content, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-
-
-def decode_16_bit(content):
-    image = decode_opencv(content, cv2.IMREAD_UNCHANGED)
-    if image.ndim == 2:
-        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-
-
-def decode_opencv(content, flags):
+def decode_opencv(flags, content):
     with SILENCE:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     if image is None:
         raise ValueError("it is damaged")
-    return image
+    return image if flags == EIGHT_BIT else cv2.cvtColor(image, TO_RGB[image.shape[2] if image.ndim == 3 else 2])
 
 
-def decode_rare_8_bit(content):
-    """By Pillow: palettes, 1 to 4 bits, alpha, one transparent colour, 16 bits a pixel of BMP, TIFF."""
+def decode_pillow(content):
+    """8 bits: palettes, 1 to 4 bits, alpha, a transparent colour, BMPs of 16 bits a pixel, TIFFs."""
     with SILENCE, Image.open(io.BytesIO(content)) as image:
         return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 
-def decode_rare_tiff(content):
-    """By tifffile: 16 bits in planes, grey with alpha, or white as 0."""
+def decode_tiff(content):
+    """16 bits: TIFFs in planes, of grey with alpha, or with white as 0."""
     with tifffile.TiffFile(io.BytesIO(content)) as tiff:
         page = tiff.pages[0]
-        planes = page.asarray(squeeze=False)[:, 0]  # S x H x W x C: either S or C is 1
+        planes = page.asarray(squeeze=False)[:, 0]  # S x H x W x C, S or C is 1
     image = np.moveaxis(planes, 0, 2).reshape(*planes.shape[1:3], -1).astype(np.uint16)
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         image[:, :, 0] ^= 0xFFFF
@@ -205,9 +197,9 @@ class Silence:
         with self.lock:
             self.inside += 1
             if self.inside == 1:
-                self.error, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, 2)
-                os.close(null)
+                self.error = os.dup(2)
+                with open(os.devnull, "w") as null:
+                    os.dup2(null.fileno(), 2)
 
     def __exit__(self, *_):
         with self.lock:

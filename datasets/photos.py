@@ -1,7 +1,4 @@
-"""People's own photographs: what comes back with them, written in the file format they came in.
-
-8 bits a channel are written by Pillow, 16 bits into PNG by OpenCV, as Pillow has no 16-bit RGB; TIFF by tifffile.
-"""
+"""People's own photographs: what comes back with them, written in the file format they came in."""
 
 import io
 from dataclasses import dataclass, replace
@@ -10,11 +7,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tifffile
-from PIL import Image
 
 from utils.files import write_bytes
 
+from .decoders import SILENCE
 from .images import load
+
+OPTIONS = {  # of OpenCV's encoders
+    "PNG": [],
+    "JPEG": [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
+    "WEBP": [cv2.IMWRITE_WEBP_QUALITY, 95],
+    "BMP": [],
+}
+LOSSLESS = [cv2.IMWRITE_WEBP_QUALITY, 101]
 
 
 @dataclass(frozen=True)
@@ -46,84 +51,53 @@ def read_photo(path, max_pixels):
         header.format,
         image[:, :, 3] if image.shape[2] == 4 else None,
         header.grey,
-        b"VP8L" in content,
+        header.format == "WEBP" and b"VP8L" in content,
         header.icc_profile,
-        upright_exif(header.exif),
+        header.exif,
     )
-
-
-def upright_exif(exif):
-    """EXIF data whose orientation says upright; None where it is broken."""
-    try:
-        known = Image.Exif()
-        known.load(exif)
-        if 274 in known:
-            known[274] = 1
-        return known.tobytes() if len(known) else None
-    except Exception:  # cameras and editors break it in many ways
-        return None
 
 
 def write_photo(path, photo):
     """Write a Photo in its format, aside and then moved into place. JPEG and lossy WebP: quality 95.
 
-    Raises ValueError naming the file when its format cannot hold the photo.
+    Grey with alpha becomes RGBA. Raises ValueError naming the file when its format cannot hold the photo.
     """
     array = photo.pixels
     if photo.grey:
         array = cv2.cvtColor(array, cv2.COLOR_RGB2GRAY)  # a network's grey is not exactly grey
-    array = array if photo.alpha is None else np.dstack([array, photo.alpha])
-    if photo.format == "TIFF":
-        encode = encode_tiff
-    else:
-        encode = encode_16_bit_png if array.dtype == np.uint16 else encode_8_bit
+    if photo.alpha is not None:
+        array = np.dstack([array] * (3 if photo.grey else 1) + [photo.alpha])
     try:
-        data = encode(photo, array)
+        data = encode_tiff(photo, array) if photo.format == "TIFF" else encode(photo, array)
     except (ValueError, OSError, cv2.error) as error:
         raise ValueError(f"{path} cannot be written as {photo.format}: {error}") from None
     write_bytes(path, data)
 
 
-def encode_8_bit(photo, array):
-    options = {
-        "PNG": {},
-        "JPEG": {"quality": 95, "subsampling": 0},
-        "WEBP": {"quality": 95, "lossless": photo.lossless, "exact": True},  # exact: colours under full transparency
-        "BMP": {},
-    }[photo.format]
-    found = {"icc_profile": photo.icc_profile, "exif": photo.exif}
-    options |= {name: value for name, value in found.items() if value}
-    if photo.format == "BMP" and photo.alpha is not None:  # Pillow drops it
-        return cv2.imencode(".bmp", array[:, :, [2, 1, 0, 3]])[1].tobytes()
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, photo.format, **options)
-    return file.getvalue()
-
-
-def encode_16_bit_png(photo, array):
-    if array.ndim == 3:
-        grey_alpha = array.shape[2] == 2  # OpenCV writes no such PNG
-        array = array[:, :, [0, 0, 0, 1] if grey_alpha else [2, 1, 0, 3][: array.shape[2]]]
+def encode(photo, array):
+    """The bytes of a PNG, JPEG, WebP or BMP file; array: H x W grey, H x W x 3 RGB or H x W x 4 RGBA."""
+    ending, options = f".{photo.format.lower()}", LOSSLESS if photo.lossless else OPTIONS[photo.format]
+    array = array if array.ndim == 2 else np.ascontiguousarray(array[:, :, [2, 1, 0, 3][: array.shape[2]]])
     found = {
         cv2.IMAGE_METADATA_ICCP: photo.icc_profile,
         cv2.IMAGE_METADATA_EXIF: photo.exif and photo.exif.removeprefix(b"Exif\0\0"),
     }
     found = {kind: np.frombuffer(value, np.uint8) for kind, value in found.items() if value}
-    done, data = cv2.imencodeWithMetadata(".png", np.ascontiguousarray(array), list(found), list(found.values()))
-    if not done:  # a colour profile that libpng does not accept
-        done, data = cv2.imencode(".png", array)
+    with SILENCE:
+        done, data = cv2.imencodeWithMetadata(ending, array, list(found), list(found.values()), options)
+        if not done:  # a colour profile that libpng does not accept
+            done, data = cv2.imencode(ending, array, options)
     return data.tobytes()
 
 
 def encode_tiff(photo, array):
-    """array: H x W grey, or H x W x 2 to 4: grey or RGB, with alpha or without."""
-    grey = array.ndim == 2 or array.shape[2] == 2
+    """The bytes of a TIFF file; array as in `encode`."""
     file = io.BytesIO()
     tifffile.imwrite(
         file,
         array,
-        photometric="MINISBLACK" if grey else "RGB",
-        planarconfig="CONTIG" if array.ndim == 3 else None,
+        photometric="MINISBLACK" if array.ndim == 2 else "RGB",
+        planarconfig=None if array.ndim == 2 else "CONTIG",
         extrasamples=None if photo.alpha is None else ["UNASSALPHA"],  # the colours are not multiplied by alpha
         compression="zlib",
         iccprofile=photo.icc_profile,

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from datasets.images import read_image, write_image
-from tests.battery import accepted, is_one_line, refused, snapshot
+from tests.battery import accepted, refused, snapshot
 from tests.test_battery_checkpoints import FAULTS
 from tests.test_battery_data import bomb
 from tests.test_photos import KINDS
 
-BEST, RESULTS = "checkpoints/small/best.pt", "results/small-test"
+BEST = "checkpoints/small/best.pt"
 KEEP = ["--checkpoint", BEST, "--output", "out", "--domain", "indoor"]
 
 
@@ -25,15 +25,10 @@ def photos(work):
 
 
 ARGUMENTS = {
-    "an empty input": (["--input", ""], "--input is empty"),
-    "no input": (["--input", "none"], "none does not exist"),
     "a file that is no image": (["--input", "small.yaml"], "small.yaml"),
-    "an unknown domain": (["--input", "in", "--domain", "sea"], "indoor, outdoor"),
     "no such weights of CLIP": (["--input", "in", "--domain", "auto", "--clip-weights", "none.pt"], "--domain indoor"),
     "no checkpoint": (["--input", "in", "--checkpoint", "none.pt"], "none.pt does not exist"),
-    "no memory": (["--input", "in", "--max-memory", "0"], "'0'"),
     "an output that is a file": (["--input", "in", "--output", "small.yaml"], "small.yaml is a file"),
-    "an output over the input": (["--input", "in", "--output", "in", "--overwrite"], "would be overwritten"),
     "an unknown option": (["--input", "in", "--quick"], "--help"),
     "nothing to do": ([], "--help"),
 }
@@ -83,12 +78,12 @@ def test_a_photograph_of_any_name_comes_back_under_it_and_odd_things_are_passed_
 
 
 @pytest.mark.parametrize("change", [1, 2, 3, 5])  # the folder; a file aside, and in place; the second file aside
-@pytest.mark.parametrize("fault", ["full", 9, 15])
+@pytest.mark.parametrize("fault", ["full", 9])
 def test_a_fault_at_any_file_leaves_whole_photographs_or_none(scripts, photos, change, fault):
     before = snapshot(photos)
     done = scripts(photos, "predict.py", *KEEP, "--input", "in", write=change, fault=fault)
     after = snapshot(photos)
-    assert done.code in {"full": {0, 1, 2}, 9: {-9}, 15: {143}}[fault], done
+    assert done.code in {"full": {0, 1, 2}, 9: {-9}}[fault], done
     assert "Traceback" not in done.stderr and done.stderr.count("\n") <= 2, done.stderr
     assert done.code != 1 or "No space left" in done.stderr
     assert set(before) <= set(after)
@@ -97,34 +92,11 @@ def test_a_fault_at_any_file_leaves_whole_photographs_or_none(scripts, photos, c
     assert {"0.png", "1.png"} <= {path.name for path in (photos / "out").iterdir()}
 
 
-COLUMNS = "name,domain,psnr,ssim,input_psnr,input_ssim"
-COMPARED = {  # file of a results folder, its content (None: it is gone), and what is said
-    "no scores": ("metrics.json", None, "metrics.json does not exist"),
-    "no table": ("results.csv", None, "results.csv does not exist"),
-    "half a file": ("metrics.json", b'{"psnr": 3', "cannot be read"),
-    "a list": ("metrics.json", b"[1, 2]", "cannot be read"),
-    "other bytes": ("metrics.json", b"\xff\xfe", "cannot be read"),
-    "an empty table": ("results.csv", b"", ""),
-    "a table of words": ("results.csv", f"{COLUMNS}\n0.png,a,b,c,d,e\n".encode(), "cannot be read"),
-    "other images": ("results.csv", f"{COLUMNS}\n9.png,indoor,1,1,1,1\n".encode(), "different images"),
-}
-
-
-@pytest.mark.parametrize("name", COMPARED)
-def test_results_that_cannot_be_compared_are_named(scripts, work, name):
-    file, content, says = COMPARED[name]
-    shutil.copytree(work / RESULTS, work / "results/other")
-    path = work / "results/other" / file
-    path.unlink() if content is None else path.write_bytes(content)
-    refused(scripts, work, "compare.py", RESULTS, "results/other", says=["other", says])
-
-
-@pytest.mark.parametrize("arguments", [[], [RESULTS, "none"], [RESULTS, "b", "--most=x"]])
-def test_a_comparison_of_nothing_is_refused(scripts, work, arguments):
-    refused(scripts, work, "compare.py", *arguments, says="")
-
-
-def test_an_export_to_no_format_or_no_place_is_named(scripts, work):
-    refused(scripts, work, "export.py", "--checkpoint", BEST, "--output", "a.txt", says="must end in")
-    done = scripts(work, "export.py", "--checkpoint", BEST, "--output", "small.yaml/a.safetensors")
-    is_one_line(done, "export.py")
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("metrics.json", '{"psnr": 3'), ("results.csv", "name,domain,psnr,ssim,input_psnr,input_ssim\n0.png,a,b,c,d,e\n")],
+)
+def test_damaged_results_are_named(scripts, work, file, content):
+    shutil.copytree(work / "results/small-test", work / "results/other")
+    (work / "results/other" / file).write_text(content)
+    refused(scripts, work, "compare.py", "results/small-test", "results/other", says=["other", "cannot be read"])

@@ -175,10 +175,10 @@ def test_every_kind_of_file_is_decoded_exactly_or_refused(tmp_path, kind):
         assert "one colour" in kind or np.array_equal(photo.alpha, held[:, :, 3])
     write_photo(tmp_path / "out.png", photo)
     again = read_photo(tmp_path / "out.png", NO_LIMIT)
-    assert again.format == photo.format and again.grey == (photo.grey and (photo.alpha is None or "16" not in kind))
-    assert (again.alpha is None) == (photo.alpha is None)
-    if photo.format != "JPEG":
-        assert np.array_equal(again.pixels, rgb) and np.array_equal(again.alpha, photo.alpha)
+    assert again.format == photo.format and again.grey == (photo.grey and photo.alpha is None)
+    assert np.array_equal(again.alpha, photo.alpha)
+    seen = np.s_[:] if photo.alpha is None else photo.alpha > 0
+    assert photo.format == "JPEG" or np.array_equal(again.pixels[seen], rgb[seen])
 
 
 def test_too_many_pixels_are_refused(tmp_path):
