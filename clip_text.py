@@ -4,23 +4,24 @@
     python clip_text.py configs/reside6k_s.yaml text.weights=open_clip_model.safetensors        without a connection
     python clip_text.py configs/reside6k_s.yaml text.zero_shot=calip "text.classes=[indoor, outdoor, underwater]"
     python clip_text.py configs/demo.yaml data.root=mine text.encoder=stand-in     known labels from domains.csv
-    python clip_text.py configs/reside6k_s.yaml --check --clear               how often is CLIP right?
+    python clip_text.py configs/reside6k_s.yaml --check                       how often is CLIP right?
 
 Writes <root>/<split>/domains.npz, and for people domains.csv and domains.png. Look at them: a wrong label is corrected
 in the domain column of domains.csv, and stays so. Labels that are there beforehand (name,domain) are taken over, and
 only the text is encoded; delete a line to have CLIP label its image. --check has CLIP label these images all the same,
-and prints its accuracy and confusions; --clear does so for their clear partners, too. Run the same command again to go
-on after a stop.
+and prints its accuracy. Run the same command again to go on after a stop, or when images have changed.
 """
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from datasets.batches import num_cores
 from datasets.contact_sheet import write_contact_sheet
 from datasets.domains import (
     STAND_IN,
@@ -32,163 +33,149 @@ from datasets.domains import (
     save_domains,
     stand_in_domains,
 )
-from datasets.journal import Journal
+from datasets.images import load
 from datasets.labels import read_labels
-from datasets.pairs import Pairs, list_images
-from datasets.synthetic import make_demo
-from datasets.unlabelled import read_batches, stamp
+from datasets.listing import list_images
+from datasets.pairs import split_folders
 from models.clip import ZeroShot, identify, load_encoder
 from utils.config import load_config
 from utils.distributed import pick_device
 from utils.script import config_parser, run
 
 LEAST_CERTAIN = 5  # images named in the summary
+SAVE_EVERY = 60  # seconds of encoding that a kill may lose
 
 
 def main(argv=None):
     parser = config_parser(__doc__)
     parser.add_argument("--check", action="store_true", help="compare CLIP's labels with the known ones of domains.csv")
-    parser.add_argument("--clear", action="store_true", help="--check for the clear partners, too")
     args = parser.parse_args(argv)
-    checked = ("hazy", "clear") if args.clear else ("hazy",) if args.check else ()
     config = load_config(args.config, args.overrides)
-    if config.data.root is None:
-        make_demo(config.data.folder, config.data.scenes)
-    if config.model.fusion == "none" and not checked:
-        print("no labels are needed: model.fusion=none")
-        return
     text = config.text
-    if checked and text.encoder == STAND_IN:
-        raise ValueError("--check and --clear need CLIP: text.encoder=stand-in takes its labels from domains.csv")
+    if args.check and text.encoder == STAND_IN:
+        raise ValueError("--check needs CLIP: text.encoder=stand-in takes its labels from domains.csv")
 
     @cache
     def zero_shot():
         encoder = load_encoder(text.encoder, text.weights, pick_device(config.device))
         return ZeroShot(encoder, text.classes, text.prompts, text.zero_shot, text.beta2, text.beta3)
 
-    for split in splits(config.data):
-        folder = Path(config.data.folder) / split
-        names = list_images(folder, "hazy").all_names()
+    for folder in split_folders(config.data):
+        if config.model.fusion == "none" and not args.check:
+            print(f"{folder}: no labels are needed: model.fusion=none")
+            continue
+        images = list_images(folder, "hazy")
         if text.encoder == STAND_IN:
-            domains = stand_in_domains(folder, text.classes, text.prompts)
-            if os.access(folder, os.W_OK):  # domains.csv alone will do
-                save_domains(folder, domains)
-            print(f"{folder}: {len(domains.names)} images")
+            if os.access(folder, os.W_OK):  # domains.csv alone is enough
+                save_domains(folder, stand_in_domains(folder, text.classes, text.prompts))
+            print(f"{folder}: {len(images)} images")
         else:
-            label(folder, names, config, zero_shot)
-            if checked:
-                check(Pairs(config.data.folder, split, config.data.max_pixels), checked, config, zero_shot)
+            label(folder, images, config, zero_shot)
+            if args.check:
+                check(folder, config, zero_shot)
 
 
-def splits(data):
-    named = [data.train, data.test] + ([data.val] if isinstance(data.val, str) and data.val != "test-crop" else [])
-    return list(dict.fromkeys(named))
-
-
-def label(folder, names, config, zero_shot):
-    """Label one split. zero_shot: called for the ZeroShot when there is something to encode."""
-    text = config.text
-    # What is known: labels by hand, probabilities of images that have not changed, text features.
-    by_hand = read_labels(folder, text.classes, by_hand=True)
-    stored = read_domains(folder)
-    weights = identify(text.weights)
-    if stored and weights == stored.source:
+def label(folder, images, config, zero_shot):
+    """Label the Listing of one split. zero_shot: called for the ZeroShot when there is something to encode."""
+    # What is known: text features, labels by hand, probabilities of images that have not changed; NaN: to encode.
+    text, stored, weights = config.text, read_domains(folder), identify(config.text.weights)
+    if stored and weights == stored.source:  # a file that is not here any more
         weights = stored.weights
     made = made_with(text, weights)
-    features = stored.text if stored and difference(stored, made) is None else None
-    if not os.access(folder, os.W_OK):
-        if features is None or not set(names) <= set(stored.names):
-            reason = "cannot be written, and is not all labelled as the settings ask"
-            raise ValueError(f"{folder} {reason}: change its permissions, or copy it")
-        print(f"{folder}: {len(names)} images, labelled before")
-        return
-    journal = Journal(folder, made)
-    stamps = {name: stamp(folder / "hazy" / name) for name in names}
+    if stored and difference(stored, made):
+        stored = None
+    features = stored.text if stored else zero_shot().text.numpy()
+    names, by_hand = images.all_names(), read_labels(folder, text.classes, by_hand=True)
+    known = unchanged(stored, images) if stored else {}
+    known |= {name: one_hot(text.classes, domain) for name, domain in by_hand.items()}
+    unknown = np.full(len(text.classes), np.nan, np.float32)
+    prob = np.stack([known.get(name, unknown) for name in names])
 
-    # What is left to encode.
-    todo = [name for name in names if name not in by_hand and journal.prob(name, stamps[name]) is None]
-    broken = encode({name: folder / "hazy" / name for name in todo}, stamps, zero_shot, journal, config)
-    features = zero_shot().text.numpy() if features is None else features
-    num_by_hand = sum(name in by_hand for name in names)
-    counts = [f"{len(names) - len(todo) - num_by_hand} kept", f"{len(todo) - len(broken)} encoded"]
-    counts += [f"{num_by_hand} labelled by hand (--check prints CLIP's accuracy on them)"] if num_by_hand else []
-    print(f"{folder}: {len(names)} images: {', '.join(counts)}")
+    def labelled():
+        """The Domains of the images that are labelled so far."""
+        done = np.flatnonzero(~np.isnan(prob[:, 0]))
+        found = {"names": tuple(names[i] for i in done), "given": np.array([names[i] in by_hand for i in done], bool)}
+        return Domains(**made, **found, source=text.weights, text=features, prob=prob[done], stamps=images.stamps[done])
+
+    # Encode, and save now and then: a kill loses a minute of work, any other end nothing.
+    todo, broken, saved = np.flatnonzero(np.isnan(prob[:, 0])), [], time.monotonic()
+    try:
+        for part, rows, problems in encode([images.path(i) for i in todo], zero_shot, config):
+            prob[todo[part]] = rows
+            broken += problems
+            if time.monotonic() > saved + SAVE_EVERY:
+                save_domains(folder, labelled(), table=False)
+                saved = time.monotonic()
+    finally:
+        if len(todo):
+            save_domains(folder, labelled(), table=False)
+    counts = f"{len(known) - len(by_hand)} kept, {len(todo) - len(broken)} encoded"
+    more = f", {len(by_hand)} labelled by hand (--check prints CLIP's accuracy on them)" if by_hand else ""
+    print(f"{folder}: {len(names)} images: {counts}{more}")
     if broken:
         more = f" ({len(broken)} such files)" if len(broken) > 1 else ""
         raise ValueError(f"{broken[0]}{more}; the probabilities of the others are kept: run again then")
 
-    # Results: for programs, for people.
-    prob = [
-        one_hot(text.classes, by_hand[name]) if name in by_hand else journal.prob(name, stamps[name]) for name in names
-    ]
-    given = np.array([name in by_hand for name in names])
-    domains = Domains(**made, source=text.weights, text=features, names=tuple(names), prob=np.stack(prob), given=given)
-    save_domains(folder, domains)
-    write_contact_sheet(folder, domains)
+    # Results: for programs, for people. A set with nothing new may be read-only.
+    domains = labelled()
+    same = stored and all(np.array_equal(getattr(stored, n), getattr(domains, n)) for n in ("names", "prob", "given"))
+    if not same or not (folder / "domains.csv").exists():
+        save_domains(folder, domains)
+        write_contact_sheet(folder, domains)
     print(summary(domains))
 
 
-def check(pairs, sides, config, zero_shot):
-    """Have CLIP label the images of known domain, and print how often it is right. sides: of "hazy" and "clear"."""
-    known = read_labels(pairs.folder, config.text.classes, by_hand=True)
-    numbers = [i for i, name in enumerate(pairs.names) if name in known]
-    if not numbers:
-        print(f"{pairs.folder}: nothing to check, as domains.csv tells no image's true domain (name,domain)")
+def unchanged(domains, images):
+    """{name: K probabilities} of the images of a Listing that CLIP has labelled and whose files are the same since."""
+    now = dict(zip(images.all_names(), images.stamps.tolist(), strict=True))
+    then = dict(zip(domains.names, domains.stamps.tolist(), strict=True)) if len(domains.stamps) else now
+    rows = zip(domains.names, domains.prob, domains.given, strict=True)
+    return {name: prob for name, prob, given in rows if name in now and not given and then[name] == now[name]}
+
+
+def check(folder, config, zero_shot):
+    """Have CLIP label the images of known domain, and print how often it is right."""
+    known = read_labels(folder, config.text.classes, by_hand=True)
+    if not known:
+        print(f"{folder}: nothing to check, domains.csv gives no image's true domain (name,domain)")
         return
-    made = made_with(config.text, read_domains(pairs.folder).weights)
-    for side in sides:
-        listing = {"hazy": pairs.hazy, "clear": pairs.clear}[side]
-        paths = {pairs.hazy.name(i): listing.path(i) for i in numbers}
-        stamps = {name: stamp(path) for name, path in paths.items()}
-        journal = Journal(pairs.folder, made, "domains.jsonl" if side == "hazy" else "domains-clear.jsonl")
-        todo = {name: path for name, path in paths.items() if journal.prob(name, stamps[name]) is None}
-        broken = encode(todo, stamps, zero_shot, journal, config)
-        if broken:
-            raise ValueError(broken[0])
-        said = [config.text.classes[journal.prob(name, stamps[name]).argmax()] for name in paths]
-        print(f"{pairs.folder}, {side} images: {confusion(config.text.classes, [known[name] for name in paths], said)}")
+    true, right = np.array(list(known.values())), 0
+    for part, rows, problems in encode([folder / "hazy" / name for name in known], zero_shot, config):
+        if problems:
+            raise ValueError(problems[0])
+        right += (np.array(config.text.classes)[rows.argmax(1)] == true[part]).sum()
+    print(f"{folder}: CLIP's accuracy {right / len(known):.3f} ({right} of {len(known)} of known domain)")
 
 
-def confusion(classes, known, said):
-    """The accuracy and, a row for every true class, how many images are said to be of each, as lines of text."""
-    pairs = list(zip(known, said, strict=True))
-    right, width = sum(true == given for true, given in pairs), max(8, *map(len, classes)) + 2
-    lines = [f"CLIP's accuracy {right / len(pairs):.3f} ({right} of {len(pairs)} of known domain)"]
-    lines.append(f"  {'says':>{width}}{''.join(f'{name:>{width}}' for name in classes)}")
-    for true in classes:
-        counts = "".join(f"{pairs.count((true, given)):>{width}}" for given in classes)
-        lines.append(f"  {true:<{width}}{counts}")
-    return "\n".join(lines)
+def encode(paths, zero_shot, config):
+    """Yield, batch by batch, a slice of the paths, their B x K probabilities and what is wrong with some of them.
 
-
-def encode(paths, stamps, zero_shot, journal, config):
-    """Have CLIP see images, batch by batch into the journal; returns what is wrong with those that cannot be read.
-
-    paths, stamps: by name.
+    The probabilities of an image that cannot be read are NaN.
     """
     if not paths:
-        return []
-    names, zero_shot = list(paths), zero_shot()
-    size, threads = config.text.batch, max(config.data.workers, 1)
-    # On a CPU, reading and encoding take turns: both use all of it, and at once each makes the other's threads wait.
-    ahead = 0 if zero_shot.device.type == "cpu" else 1
-    batches = read_batches(list(paths.values()), zero_shot.preprocess, config.data.max_pixels, size, threads, ahead)
-    bar = tqdm(total=len(names), desc=str(journal.path.parent), unit="image", disable=None)
-    broken = []
-    for number, samples in enumerate(batches):
-        batch = dict(zip(names[number * size :], samples, strict=False))
-        broken += [problem for _, problem in batch.values() if problem]
-        batch = {name: image for name, (image, problem) in batch.items() if not problem}
-        if batch:
-            prob = zero_shot.prob(torch.stack(list(batch.values()))).cpu().numpy()
-            if not np.isfinite(prob).all():
-                raise ValueError(
-                    f"{paths[list(batch)[0]]}: CLIP's probabilities of this and other images are not finite"
-                )
-            journal.add(list(batch), [stamps[name] for name in batch], prob)
-        bar.update(len(samples))
-    bar.close()
-    return broken
+        return
+    zero_shot, size = zero_shot(), config.text.batch
+
+    def read(path):
+        try:
+            image = load(path, config.data.max_pixels)[1][:, :, :3]
+            return zero_shot.preprocess((image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image)
+        except ValueError as error:
+            return str(error)
+
+    bar = tqdm(total=len(paths), desc=str(paths[0].parent.parent), unit="image", disable=None)
+    with ThreadPoolExecutor(num_cores() if config.data.workers is None else max(config.data.workers, 1)) as pool, bar:
+        for start in range(0, len(paths), size):
+            part = slice(start, start + size)
+            samples = list(pool.map(read, paths[part]))
+            rows = np.full((len(samples), len(config.text.classes)), np.nan, np.float32)
+            whole = [i for i, sample in enumerate(samples) if torch.is_tensor(sample)]
+            if whole:
+                rows[whole] = zero_shot.prob(torch.stack([samples[i] for i in whole])).cpu().numpy()
+            if np.isnan(rows[whole]).any():
+                raise ValueError(f"CLIP's probabilities of {paths[part][whole[0]]} and others are not finite")
+            yield part, rows, [sample for sample in samples if isinstance(sample, str)]
+            bar.update(len(samples))
 
 
 def summary(domains):

@@ -32,7 +32,7 @@ from datasets.images import to_image, write_image
 from datasets.labels import read_labels
 from datasets.order import same_size_batches
 from datasets.outputs import Outputs
-from datasets.pairs import EvaluationSamples, Pairs
+from datasets.pairs import EvaluationSamples, open_split
 from models import describe, inference_form, is_published, kernels_report, needs_text, network_of, use_plain
 from models.clip import identify
 from utils import checkpoint, distributed
@@ -68,11 +68,11 @@ def test(config, device, overrides=()):
     torch.backends.cudnn.allow_tf32 = False
 
     # Data: the pairs of the split, known by their fingerprint.
-    pairs = Pairs(config.data.folder, config.data.test, config.data.max_pixels)
-    names, hazy, clear = pairs.names, pairs.hazy, pairs.clear
+    pairs = distributed.on_main(lambda: open_split(config.data, config.data.test))
+    names = pairs.names
     digits = distributed.on_main(lambda: fingerprint(pairs))
     if config.test.input == "clear":
-        pairs.hazy = pairs.clear
+        pairs.input = pairs.clear
 
     # What is scored: a network, or another method's images. A result has the same parts either way.
     open_tested = another_method if config.test.outputs else trained_network
@@ -98,7 +98,7 @@ def test(config, device, overrides=()):
     for row in rows:
         row |= {"name": names[row["index"]], "domain": labels[row["index"]]}
         if config.test.images and not config.test.crop:
-            three = hazy.path(row["index"]), files[row["index"]], clear.path(row["index"])
+            three = pairs.hazy.path(row["index"]), files[row["index"]], pairs.clear.path(row["index"])
             row["files"] = [os.path.relpath(file, folder) for file in three]
     broken = [row["name"] for row in rows if math.isnan(row["psnr"])]
     if broken:

@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from datasets.batches import Batches
 from datasets.domains import STAND_IN, stand_in_text
-from datasets.labelled import count_training_pairs, open_training, validation_crop
 from datasets.order import TrainingOrder, same_size_batches
 from datasets.pairs import EvaluationSamples, TrainingSamples
+from datasets.training_data import count_training_pairs, open_training, validation_crop
 from models import (
     build_model,
     describe,

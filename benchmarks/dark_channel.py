@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.images import read_image, write_image
-from datasets.pairs import Pairs
+from datasets.pairs import open_split
 from utils.config import load_config
 from utils.results import image_names
 from utils.script import config_parser, run
@@ -29,7 +29,7 @@ PATCH, OMEGA, T0, RADIUS, EPSILON = 15, 0.95, 0.1, 60, 1e-4
 def main(argv=None):
     args = config_parser(__doc__).parse_args(argv)
     config = load_config(args.config, args.overrides)
-    pairs = Pairs(config.data.folder, config.data.test, config.data.max_pixels)
+    pairs = open_split(config.data, config.data.test)
     folder = Path("results") / f"{config.run}-images" / "dark_channel"
     folder.mkdir(parents=True, exist_ok=True)
     for i, name in enumerate(tqdm(image_names(pairs.names))):

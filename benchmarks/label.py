@@ -5,7 +5,7 @@
     python -m benchmarks.label DATA --memory   peak memory at the number of images there are and at ten times as many
 
 The encoder has random weights: they change no time. "alone" has the images ready in memory as tensors; "labelling"
-reads, decodes and preprocesses them in threads, encodes them and writes the journal. In one run, in turn.
+reads, decodes and preprocesses them in threads, and encodes them. In one run, in turn.
 """
 
 import argparse
@@ -20,9 +20,8 @@ import torch
 
 from benchmarks.measure import high_water, machine, timed
 from clip_text import encode
-from datasets.journal import Journal
-from datasets.pairs import list_images
-from datasets.unlabelled import read_batches, stamp
+from datasets.images import read_image
+from datasets.listing import list_images
 from models.clip import ZeroShot, build_encoder
 from utils.distributed import pick_device
 from utils.settings import Config, Data, Text
@@ -48,10 +47,9 @@ def main():
 
 
 def compare_speed(args):
-    zero_shot, paths, stamps, config = prepare(args)
+    zero_shot, paths, config = prepare(args)
     start = time.perf_counter()
-    batches = read_batches(list(paths.values()), zero_shot.preprocess, 2**40, 1, 1, 0)
-    ready = torch.stack([image for [(image, _)] in batches])
+    ready = torch.stack([zero_shot.preprocess(read_image(path)) for path in paths])
     reading = (time.perf_counter() - start) / len(paths)
 
     def alone():
@@ -59,8 +57,7 @@ def compare_speed(args):
             zero_shot.prob(batch).cpu()
 
     def labelling():
-        with tempfile.TemporaryDirectory() as scratch:
-            encode(paths, stamps, lambda: zero_shot, Journal(scratch, {"classes": config.text.classes}), config)
+        list(encode(paths, lambda: zero_shot, config))
 
     rates = {alone: [], labelling: []}
     alone()
@@ -97,8 +94,8 @@ def peak(args):
             for number in range(args.peak):
                 (Path(scratch) / "hazy" / f"{number}_{images.name(i)}").symlink_to(images.path(i).resolve())
         args.data = scratch
-        zero_shot, paths, stamps, config = prepare(args)
-        encode(paths, stamps, lambda: zero_shot, Journal(scratch, {"classes": config.text.classes}), config)
+        zero_shot, paths, config = prepare(args)
+        list(encode(paths, lambda: zero_shot, config))
     return high_water("self") // 2**20
 
 
@@ -107,8 +104,7 @@ def prepare(args):
     encoder = build_encoder(args.encoder, None).to(pick_device(args.device)).eval().requires_grad_(False)
     zero_shot = ZeroShot(encoder, config.text.classes, config.text.prompts)
     images = list_images(Path(args.data), "hazy")
-    paths = {name: images.folder / name for name in images.all_names()}
-    return zero_shot, paths, {name: stamp(path) for name, path in paths.items()}, config
+    return zero_shot, [images.path(i) for i in range(len(images))], config
 
 
 if __name__ == "__main__":

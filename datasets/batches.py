@@ -1,5 +1,7 @@
 """Batches on a device: 8-bit images travel as bytes, a quarter of the floats' size, and become floats there."""
 
+import os
+
 import torch
 from torch.utils.data import DataLoader, default_collate
 
@@ -9,7 +11,8 @@ from .images import to_floats
 class Batches:
     """The batches of TrainingSamples or EvaluationSamples in a given order, on a device.
 
-    Each is {"hazy", "clear": B x 3 x H x W in [-1, 1], "prob": B x K, ...}, as the samples' with a batch dimension.
+    Each is {"hazy", "clear": B x 3 x H x W in [-1, 1], "prob": B x K, ...}: the samples' with a batch dimension.
+    workers: processes that decode images; 0: this one; None: one a core.
     """
 
     def __init__(self, dataset, order, device, workers):
@@ -17,7 +20,7 @@ class Batches:
         self.loader = DataLoader(
             dataset,
             batch_sampler=order,
-            num_workers=workers,
+            num_workers=num_cores() if workers is None else workers,
             collate_fn=collate,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # torch's own, whose state is saved, is left alone
@@ -36,6 +39,11 @@ class Batches:
     def moved(self, batch):
         batch = {k: v.to(self.device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
         return {**batch, "hazy": to_floats(batch["hazy"]), "clear": to_floats(batch["clear"])}
+
+
+def num_cores():
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
 
 
 def collate(samples):

@@ -1,15 +1,14 @@
 """Text features and domain probabilities of a split: domains.npz, with the corrections of domains.csv."""
 
 import io
-import zipfile
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from utils.files import write_bytes
 
-from .labels import labels_table, read_labels
+from .labels import labels_table, plain, read_labels
 
 STAND_IN = "stand-in"
 NEEDED = ("classes", "prompts", "text", "names", "prob", "encoder", "weights", "zero_shot")  # in domains.npz
@@ -24,6 +23,7 @@ class Domains:
     prob: N x K float32. given: N bool, labels that people gave or corrected.
     encoder, weights, zero_shot, beta2, beta3: how they were made. weights: a tag, or "sha256:HEX" of a local file;
     source: as the settings named it. The betas are 0 unless zero_shot is "calip".
+    stamps: N x 2 int64, each file's size and time as in a Listing; empty in files of older versions.
     """
 
     classes: tuple
@@ -38,6 +38,7 @@ class Domains:
     source: str = "none"
     beta2: float = 0.0
     beta3: float = 0.0
+    stamps: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
     def labels(self):
         """The most likely class of every image, by name."""
@@ -65,7 +66,7 @@ def stand_in_text(num_classes, width=WIDTH):
 
 
 def stand_in_domains(folder, classes, prompts):
-    """Domains with stand-in text and the labels of <folder>/domains.csv, which must be there."""
+    """Domains with stand-in text and the labels of <folder>/domains.csv. Raises ValueError where it is missing."""
     labels = read_labels(folder, classes)
     if not labels:
         raise ValueError(
@@ -90,16 +91,17 @@ def one_hot(classes, label):
     return (np.array(classes) == label).astype(np.float32)
 
 
-def save_domains(folder, domains):
-    """Write domains.npz and domains.csv, each aside and then moved into place."""
+def save_domains(folder, domains, table=True):
+    """Write <folder>/domains.npz and, with `table`, domains.csv."""
     buffer = io.BytesIO()
     np.savez(buffer, **{name: np.array(getattr(domains, name)) for name in FIELDS})
     write_bytes(Path(folder) / "domains.npz", buffer.getvalue())
-    write_bytes(Path(folder) / "domains.csv", labels_table(domains).encode())
+    if table:
+        write_bytes(Path(folder) / "domains.csv", labels_table(domains).encode())
 
 
 def load_domains(folder):
-    """<folder>/domains.npz with the corrections of domains.csv, or None where there is no domains.npz.
+    """<folder>/domains.npz with the corrections of domains.csv, or None without domains.npz.
 
     Raises ValueError naming the file, and the line, that is broken.
     """
@@ -115,32 +117,24 @@ def load_domains(folder):
 
 
 def read_domains(folder):
-    """<folder>/domains.npz as it was written, or None where there is none. ValueError when it is broken."""
+    """<folder>/domains.npz as it was written, or None without one. Raises ValueError when it is broken."""
     path = Path(folder) / "domains.npz"
     if not path.exists():
         return None
     remedy = "delete it and run clip_text.py again"
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > 2 * path.stat().st_size + 2**24:
-                raise ValueError("it unpacks to far more than its size")  # NumPy does not compress unless asked to
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in FIELDS if name in stored or name in NEEDED}
-        if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # NumPy gives bytes for other members
-            raise ValueError("it holds something else than arrays")
         arrays = {"given": np.zeros(arrays["names"].size, bool), "source": arrays["weights"]} | arrays
         domains = Domains(**{name: FROM_ARRAY[FIELDS[name]](array) for name, array in arrays.items()})
     except Exception as error:  # a broken archive fails in many ways: zip, zlib, header and pickle errors
-        reason = str(error) if type(error) is ValueError else type(error).__name__
-        raise ValueError(f"{path} cannot be read ({reason}): {remedy}") from None
-    num_names, num_classes = len(domains.names), len(domains.classes)
-    shapes_fit = domains.text.ndim == 2 and domains.text.shape[0] == num_classes and domains.text.shape[1] > 0
-    shapes_fit &= domains.prob.shape == (num_names, num_classes) and domains.given.shape == (num_names,)
-    numbers = domains.text.dtype == domains.prob.dtype == np.float32
-    if not shapes_fit or not numbers or not np.isfinite(domains.text).all():
+        raise ValueError(f"{path} cannot be read ({type(error).__name__}): {remedy}") from None
+    text, prob, num_names, num_classes = domains.text, domains.prob, len(domains.names), len(domains.classes)
+    fits = text.ndim == 2 and len(text) == num_classes and prob.shape == (num_names, num_classes)
+    if not (fits and text.dtype == prob.dtype == np.float32 and domains.given.shape == (num_names,)):
         raise ValueError(f"{path} holds arrays that do not fit together: {remedy}")
-    if not (domains.prob >= 0).all() or not np.allclose(domains.prob.sum(1), 1, atol=1e-3):
-        raise ValueError(f"{path} holds probabilities below 0 or not of sum 1: {remedy}")
+    if not np.isfinite(text).all() or not np.allclose(prob.sum(1), 1, atol=1e-3):
+        raise ValueError(f"{path} holds text features that are not finite, or probabilities not of sum 1: {remedy}")
     return domains
 
 
@@ -167,7 +161,7 @@ def difference(domains, made):
 
 
 def open_domains(folder, text, weights=None):
-    """The Domains of a split, as the settings ask for them; domains.csv alone will do for the stand-in encoder.
+    """The Domains of a split, as the settings ask for them; the stand-in encoder needs domains.csv alone.
 
     text: the `text` settings. weights: as in `made_with`; None: not compared.
     Raises ValueError naming the folder and the remedy when there are no Domains, or when they were made with other
@@ -195,10 +189,12 @@ def prob_of(domains, names, labels="soft", shuffle_seed=None):
     image's probabilities (the ablation's control). Raises ValueError when an image has no label.
     """
     row = {name: i for i, name in enumerate(domains.names)}
-    missing = [name for name in names if name not in row]
-    if missing:
-        raise ValueError(f"{len(missing)} images have no domain label, first {missing[0]}: run clip_text.py again")
-    prob = domains.prob[[row[name] for name in names]]
+    row = {plain(name): i for name, i in row.items()} | row
+    found = [row.get(name, row.get(plain(name))) for name in names]
+    if None in found:
+        first = names[found.index(None)]
+        raise ValueError(f"{found.count(None)} images have no domain label, first {first}: run clip_text.py again")
+    prob = domains.prob[found]
     if labels == "hard":
         prob = np.eye(prob.shape[1], dtype=np.float32)[prob.argmax(1)]
     if shuffle_seed is not None:

@@ -1,39 +1,50 @@
-"""Folders of image pairs, <root>/<split>/hazy/NAME and <root>/<split>/GT/NAME, checked when they are opened."""
+"""Folders of image pairs, <root>/<split>/hazy/NAME and <root>/<split>/GT/NAME, matched when they are opened."""
 
 import copy
-import hashlib
 import os
 import re
 from collections import Counter
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from .augment import augment, centre_crop, thin
-from .images import left_out, read_image, to_bytes, to_tensor
-from .listing import list_folder, sizes_of
+from .images import load, to_bytes, to_tensor
+from .listing import list_images, read_sizes
+from .synthetic import make_demo
 
-NUM_ENDS = 1000  # files whose last bytes tell that their pixels have changed
 
-LAYOUT = "expected <root>/<split>/hazy/NAME and <root>/<split>/GT/NAME with the same names"
+def split_folders(data):
+    """The folders that the `data` settings name: to train on, to test on and, if it is one, to validate on.
 
-SOURCE = "set data.root, or get the set from the links at github.com/IDKiro/DehazeFormer"
+    Without data.root they are rendered, once.
+    """
+    if data.root is None:
+        make_demo(data.folder, data.scenes)
+    validation = [data.val] if isinstance(data.val, str) and data.val != "test-crop" else []
+    return [Path(data.folder) / name for name in dict.fromkeys([data.train, data.test, *validation])]
+
+
+def open_split(data, split):
+    """The Pairs of one split of the `data` settings. Without data.root they are rendered, once."""
+    if data.root is None:
+        make_demo(data.folder, data.scenes)
+    return Pairs(data.folder, split, data.max_pixels)
 
 
 class Pairs:
-    """The matched and checked pairs of one split, in the order of their hazy files' names.
+    """The matched pairs of one split, in the order of their hazy files' names.
 
-    hazy, clear: Listings of N images each. sizes: N x 2, (height, width).
-    Raises ValueError naming what is missing or unequal, and how many.
+    hazy, clear: Listings of N images each. input: what the network is given, `hazy` unless it is replaced.
+    Raises ValueError naming an image without a partner, and how many there are.
     """
 
     def __init__(self, root, split, max_pixels=200_000_000):
-        self.folder = Path(root) / split
-        hazy, clear = (list_images(self.folder, side) for side in ("hazy", "GT"))
-        self.hazy, self.clear = hazy, clear.take(match(self.folder, hazy, clear))
-        self.sizes = sizes_of(self.hazy, max_pixels)
-        refuse_unequal(self, sizes_of(self.clear, max_pixels))
+        self.folder, self.max_pixels = Path(root) / split, max_pixels
+        self.input = self.hazy = list_images(self.folder, "hazy")
+        self.clear = partners(self.hazy, list_images(self.folder, "GT"))
 
     def __len__(self):
         return len(self.hazy)
@@ -43,37 +54,44 @@ class Pairs:
         """The hazy files' names, made anew at every call."""
         return self.hazy.all_names()
 
-    def read(self, index):
-        """The hazy and the clear image, H x W x 3 of one size.
+    @cached_property
+    def sizes(self):
+        """(height, width) of every pair, N x 2 int32, read once from the headers of both sides.
 
-        Raises ValueError when they cannot be read, or have not the size that was read from their headers.
+        Training needs none of them: it checks a pair when it reads it, so that a large set opens in seconds.
+        Raises ValueError naming the first image that is unreadable or too large, or pair of unequal size.
         """
-        paths = self.hazy.path(index), self.clear.path(index)
-        images = [read_image(path) for path in paths]
-        for image, path in zip(images, paths, strict=True):
-            if image.shape[:2] != tuple(self.sizes[index]):
-                raise ValueError(f"{path} has not the size that its header says, or has changed: replace it")
+        both = [read_sizes(listing, self.max_pixels) for listing in (self.input, self.clear)]
+        unequal = np.flatnonzero((both[0] != both[1]).any(1))
+        if len(unequal):
+            self.refuse_unequal(unequal[0], *(sizes[unequal[0]] for sizes in both), len(unequal))
+        return both[0]
+
+    def read(self, index):
+        """The input and the clear image, H x W x 3 of one size, uint8 or uint16.
+
+        Raises ValueError naming what cannot be read, is too large or of unequal size.
+        """
+        paths = self.input.path(index), self.clear.path(index)
+        images = [load(path, self.max_pixels)[1][:, :, :3] for path in paths]
+        if images[0].shape != images[1].shape:
+            self.refuse_unequal(index, *(image.shape[:2] for image in images))
         return images
+
+    def refuse_unequal(self, index, size, clear_size, num=1):
+        (h1, w1), (h2, w2) = size, clear_size
+        more = f" ({num} such pairs)" if num > 1 else ""
+        raise ValueError(
+            f"{self.input.path(index)} ({w1} x {h1}) and {self.clear.path(index)} ({w2} x {h2}) are of unequal size"
+            f"{more}: crop or resize them to one size"
+        )
 
     def subset(self, indices):
         """Some of the pairs."""
         some = copy.copy(self)
-        some.hazy, some.clear, some.sizes = self.hazy.take(indices), self.clear.take(indices), self.sizes[indices]
+        some.__dict__.pop("sizes", None)
+        some.hazy, some.input, some.clear = (listing.take(indices) for listing in (self.hazy, self.input, self.clear))
         return some
-
-    def fingerprint(self):
-        """A hash of all files' sizes and of some files' ends, where a PNG has the checksum of its pixels.
-
-        Times of modification would need no reading, but do not survive a copy to another disk.
-        """
-        digest = hashlib.sha256()
-        for side in (self.hazy, self.clear):
-            digest.update(side.stamps[:, 0].tobytes())
-            for i in range(0, len(side), len(side) // NUM_ENDS + 1):
-                with open(side.path(i), "rb") as file:
-                    file.seek(max(side.stamps[i, 0] - 4096, 0))
-                    digest.update(file.read())
-        return digest.hexdigest()
 
 
 class TrainingSamples(Dataset):
@@ -105,95 +123,60 @@ class TrainingSamples(Dataset):
 
 
 class EvaluationSamples(Dataset):
-    """Whole images, or their centre crops, fetched by index."""
+    """Whole images, or their centre crops, fetched by index.
+
+    sizes: (height, width) of every sample, a list. Raises ValueError as `Pairs.sizes`.
+    """
 
     def __init__(self, pairs, prob, crop=None):
         self.pairs, self.prob, self.crop = pairs, prob, crop
+        self.sizes = np.minimum(pairs.sizes, crop or 2**30).tolist()
 
     def __len__(self):
         return len(self.pairs)
-
-    @property
-    def sizes(self):
-        """(height, width) of every sample."""
-        return np.minimum(self.pairs.sizes, self.crop or 2**30).tolist()
 
     def __getitem__(self, index):
         """Returns hazy and clear (3 x H x W, of `to_bytes`), prob (K) and index."""
         images = self.pairs.read(index)
         if self.crop:
             images = [centre_crop(image, self.crop) for image in images]
-        return {
-            "hazy": to_bytes(images[0]),
-            "clear": to_bytes(images[1]),
-            "prob": self.prob[index],
-            "index": index,
-        }
+        hazy, clear = map(to_bytes, images)
+        return {"hazy": hazy, "clear": clear, "prob": self.prob[index], "index": index}
 
 
-def list_images(folder, side):
-    """The image files of <folder>/<side> by name; <folder> is a split of a data set."""
-    path = folder / side
-    if not folder.parent.is_dir():
-        raise ValueError(f"data set folder {folder.parent} does not exist: {SOURCE}; {LAYOUT}")
-    if not path.is_dir():
-        raise ValueError(f"no folder {path}: {LAYOUT}")
-    found = list_folder(path)
-    others = map(os.fsdecode, set(os.listdir(os.fsencode(path))) - set(found.names.tolist()))
-    others = [path / name for name in others if name[0] != "."]
-    others = left_out(file for entry in others for file in (entry, *entry.rglob("*")))
-    if not len(found):
-        raise ValueError(f"no images in {path}{others and f', {others}'}: {LAYOUT}")
-    if others:
-        print(f"note: {path}: {others}")
-    for name in found.names:
-        try:
-            name.decode()
-        except UnicodeDecodeError:
-            raise ValueError(f"{path / os.fsdecode(name)} has a name that is no valid text: rename it") from None
-    return found
+def partners(listing, others):
+    """The images of `others` in the order of their partners in `listing`.
 
-
-def match(folder, hazy, clear):
-    """The index in `clear` of each hazy image's partner. Raises ValueError naming an image without one."""
-    partners = find_partners(hazy, clear)
-    alone, alone_clear = hazy.take(partners < 0), clear.take(np.setdiff1d(np.arange(len(clear)), partners))
-    for listing, side, other in ((alone, "hazy", "GT"), (alone_clear, "GT", "hazy")):
-        if len(listing):
-            raise ValueError(
-                f"{folder / side}: {count(listing)} without a partner in {other}, first {listing.name(0)}: {LAYOUT}"
-            )
-    return partners
-
-
-def find_partners(hazy, clear):
-    """The index in `clear` of each hazy image's partner, N; -1 for one without.
-
-    The partner has the image's name, or its stem where the endings differ and the stem is there once on each side.
+    Raises ValueError naming an image on either side without a partner, and how many there are.
     """
-    if np.array_equal(hazy.names, clear.names):
-        return np.arange(len(hazy))
-    hazy_names, clear_names = ([os.path.splitext(name) for name in listing.all_names()] for listing in (hazy, clear))
-    by_name = {name: i for i, name in enumerate(clear_names)}
-    stems_hazy, stems_clear = (Counter(stem for stem, _ in names) for names in (hazy_names, clear_names))
-    by_stem = {stem: i for i, (stem, _) in enumerate(clear_names) if stems_hazy[stem] == stems_clear[stem] == 1}
-    return np.array([by_name.get(name, by_stem.get(name[0], -1)) for name in hazy_names])
+    if np.array_equal(listing.names, others.names):
+        return others
+    found = match(listing.all_names(), others.all_names())
+    extra = np.setdiff1d(np.arange(len(others)), found)
+    for side, other, alone in ((listing, others, np.flatnonzero(found < 0)), (others, listing, extra)):
+        if len(alone):
+            count = f"{len(alone)} image{'s' if len(alone) > 1 else ''}"
+            raise ValueError(
+                f"{side.folder}: {count} without a partner in {other.folder}, first {side.name(alone[0])}: "
+                "the two names must be equal, or their stems"
+            )
+    return others.take(found)
 
 
-def refuse_unequal(pairs, sizes_clear):
-    """Raise ValueError naming the first pair whose images differ in size, and how many do."""
-    unequal = np.flatnonzero((pairs.sizes != sizes_clear).any(1))
-    if len(unequal):
-        i = unequal[0]
-        (h1, w1), (h2, w2) = pairs.sizes[i], sizes_clear[i]
-        raise ValueError(
-            f"{count(unequal)} of unequal size, first {pairs.hazy.path(i)} ({w1} x {h1}) and {pairs.clear.path(i)} "
-            f"({w2} x {h2}): crop or resize them to one size"
-        )
+def match(names, others):
+    """The index in `others` of each name's partner, N; -1 for a name without one.
 
-
-def count(names):
-    return f"{len(names)} image{'s' if len(names) > 1 else ''}"
+    A partner has the same name, or that name and an ending after it; or the same stem, where each side has it once.
+    """
+    stems, other_stems = ([os.path.splitext(name)[0] for name in side] for side in (names, others))
+    count, other_count = Counter(stems), Counter(other_stems)
+    by_name = {name: i for i, name in enumerate(others)}
+    by_stem = {stem: i for i, stem in enumerate(other_stems) if other_count[stem] == 1}
+    found = []
+    for name, stem in zip(names, stems, strict=True):
+        same_stem = by_stem.get(stem, -1) if count[stem] == 1 else -1
+        found.append(by_name.get(name, by_stem.get(name, same_stem)))
+    return np.array(found)
 
 
 def hold_out(names, share, seed):

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from utils.files import write_bytes
 
+from .batches import num_cores
 from .demo import DOMAINS, compress, develop
 from .images import write_image
 
@@ -72,7 +72,7 @@ def make_demo(root, num_train, seed=0):
         table = folder / "domains.csv"
         if table.exists():
             continue
-        with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ProcessPoolExecutor(num_cores()) as pool:
             made = pool.map(partial(make_pair, folder, split, seed=seed), range(num_pairs))
             rows = list(tqdm(made, f"making {folder}", num_pairs, unit="pair", disable=None))
         text = io.StringIO()

@@ -1,18 +1,19 @@
-"""The battery, data: what is missing, broken or odd among the images is named, or works."""
+"""The battery, data: what is missing, broken or odd among images and labels is named in one line, or works."""
 
 import io
 import os
 import shutil
-import struct
-import zlib
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.domains import load_domains, save_domains
 from tests.battery import accepted, refused
 from tests.made import make_pairs, write_labels
+from tests.test_data import bomb
 
 
 def picture(height=24, width=32, seed=0):
@@ -27,150 +28,98 @@ def work(work):
 
 
 def encoded(ending, image=None, **options):
-    """The bytes of an image file."""
-    if options:
-        buffer = io.BytesIO()
-        mode = options.pop("mode", None)
-        shown = Image.fromarray(picture() if image is None else image)
-        (shown.convert(mode) if mode else shown).save(buffer, **options)
-        return buffer.getvalue()
-    return cv2.imencode(ending, picture() if image is None else image)[1].tobytes()
+    """The bytes of an image file; with options, written by Pillow."""
+    image = picture() if image is None else image
+    if not options:
+        return cv2.imencode(ending, image)[1].tobytes()
+    buffer = io.BytesIO()
+    Image.fromarray(image).convert(options.pop("mode", "RGB")).save(buffer, **options)
+    return buffer.getvalue()
 
 
-def bomb(width, height):
-    """A PNG whose header promises width x height pixels."""
-
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    rows = chunk(b"IDAT", zlib.compress(bytes(10_000_000)))
-    return b"\x89PNG\r\n\x1a\n" + header + rows + chunk(b"IEND", b"")
+def table(text):
+    return lambda test: ((test / "domains.npz").unlink(), (test / "domains.csv").write_text(text))
 
 
-def remove(path):
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
+def features(**changes):
+    """Other values of some fields in domains.npz."""
+    return lambda test: save_domains(test, replace(load_domains(test), **changes))
 
 
-def empty(folder):
-    shutil.rmtree(folder)
-    folder.mkdir()
+def one_more(test):
+    """One more pair, without a label."""
+    kept = {name: (test / name).read_bytes() for name in ("domains.npz", "domains.csv")}
+    make_pairs(test, ["0.png", "1.png"], seed=1)
+    for name, content in kept.items():
+        (test / name).write_bytes(content)
 
 
-TEST = {  # what is done to data/test, and what is said of it; its only pair is 0.png
+FAULTS = {  # what is done to data/test, and what is said of it; its only pair is 0.png, indoor
     "no root": (lambda test: shutil.rmtree(test.parent), "data set folder data does not exist"),
-    "no split": (lambda test: shutil.rmtree(test), "no folder data/test/hazy"),
-    "no hazy images": (lambda test: shutil.rmtree(test / "hazy"), "no folder data/test/hazy"),
     "no clear images": (lambda test: shutil.rmtree(test / "GT"), "no folder data/test/GT"),
-    "a file for a folder": (lambda test: (shutil.rmtree(test / "GT"), (test / "GT").touch()), "no folder data/test/GT"),
-    "an empty folder": (lambda test: empty(test / "hazy"), "no images in data/test/hazy"),
-    "a folder of other files": (lambda test: (test / "hazy/0.png").rename(test / "hazy/0.txt"), "no images in"),
     "a hazy image alone": (lambda test: shutil.copy(test / "hazy/0.png", test / "hazy/1.png"), "first 1.png"),
-    "a clear image alone": (lambda test: shutil.copy(test / "GT/0.png", test / "GT/1.png"), "first 1.png"),
-    "a stem twice": (
-        lambda test: [shutil.copy(test / "GT/0.png", test / name) for name in ("hazy/1.png", "GT/1.jpg", "GT/1.bmp")],
-        "first 1.png",
-    ),
-    "a case of its own": (lambda test: (test / "GT/0.png").rename(test / "GT/0.PNG"), None),
-    "a name's case": (
-        lambda test: [shutil.copy(test / "GT/0.png", test / name) for name in ("hazy/a.png", "GT/A.png")],
-        "first a.png",
-    ),
     "sizes that differ": (
         lambda test: (test / "GT/0.png").write_bytes(encoded(".png", picture(24, 33))),
         ["unequal size", "32 x 24", "33 x 24"],
     ),
-    "sizes that are turned": (
-        lambda test: (test / "GT/0.png").write_bytes(encoded(".png", picture(32, 24))),
-        "unequal size",
+    "random bytes": (lambda test: (test / "hazy/0.png").write_bytes(picture().tobytes()), "hazy/0.png cannot be read"),
+    "a bomb": (lambda test: (test / "hazy/0.png").write_bytes(bomb(30_000, 30_000)), "read: 30000 x 30000"),
+    "no labels": (lambda test: [(test / name).unlink() for name in ("domains.npz", "domains.csv")], "domains.csv"),
+    "a stem for a name": (table("name,domain\n0,indoor\n"), "domains.csv, line 2: '0' is no image of data/test/hazy"),
+    "an unknown domain": (table("name,domain\n0.png,Indoor\n"), "line 2: 'Indoor' is not in text.classes"),
+    "a null": (table("name,domain\n0.png\0,indoor\n"), ""),
+    "bytes for a table": (
+        lambda test: ((test / "domains.npz").unlink(), (test / "domains.csv").write_bytes(bytes(range(256)))),
+        "domains.csv cannot be read",
     ),
-    "no bytes": (lambda test: (test / "hazy/0.png").write_bytes(b""), "hazy/0.png cannot be read: it is empty"),
-    "one byte": (lambda test: (test / "hazy/0.png").write_bytes(b"\x89"), "hazy/0.png cannot be read"),
-    "a text": (lambda test: (test / "hazy/0.png").write_text("an image"), "hazy/0.png cannot be read"),
-    "random bytes": (lambda test: (test / "hazy/0.png").write_bytes(picture().tobytes()), "cannot be read"),
-    "a folder named as an image": (
-        lambda test: ((test / "hazy/0.png").unlink(), (test / "hazy/0.png").mkdir()),
-        "no images in data/test/hazy",
+    "a cut-off file": (
+        lambda test: (test / "domains.npz").write_bytes((test / "domains.npz").read_bytes()[:500]),
+        "domains.npz cannot be read",
     ),
-    "a folder among the images": (lambda test: (test / "hazy/a.png").mkdir(), None),
-    "a link to itself": (
-        lambda test: ((test / "hazy/0.png").unlink(), (test / "hazy/0.png").symlink_to("0.png")),
-        "no images in data/test/hazy",
-    ),
-    "a folder that is a link to itself": (
-        lambda test: (shutil.rmtree(test / "hazy"), (test / "hazy").symlink_to("hazy")),
-        "no folder data/test/hazy",
-    ),
-    "a link to nothing": (lambda test: (test / "hazy/a.png").symlink_to("none.png"), None),
-    "a link to the image": (
-        lambda test: ((test / "hazy/0.png").rename(test / "0.png"), (test / "hazy/0.png").symlink_to("../0.png")),
-        None,
-    ),
-    "a pipe among the images": (lambda test: os.mkfifo(test / "hazy/a.png"), None),
-    "a bomb": (
-        lambda test: [(test / side / "0.png").write_bytes(bomb(30_000, 30_000)) for side in ("hazy", "GT")],
-        ["hazy/0.png cannot be read: 30000 x 30000 pixels", "data.max_pixels"],
-    ),
-    "a bomb of the widest side": (
-        lambda test: [(test / side / "0.png").write_bytes(bomb(2**31 - 1, 1)) for side in ("hazy", "GT")],
-        ["pixels", "data.max_pixels"],
-    ),
-    "a bomb that is turned": (
-        lambda test: (test / "hazy/0.png").write_bytes(bomb(30_000, 30_000)[:-12] + b"\0\0\0\0eXIf"),
-        ["30000 x 30000 pixels", "data.max_pixels"],
-    ),
-    "no pixels": (lambda test: (test / "hazy/0.png").write_bytes(bomb(0, 0)), "hazy/0.png cannot be read"),
-    "a name in no encoding": (
-        lambda test: [(test / side / "0.png").rename(test / side / "\udcff.png") for side in ("hazy", "GT")],
-        "rename it",
-    ),
+    "features of another encoder": (features(encoder="ViT-L-14"), "made with encoder ViT-L-14"),
+    "features of another width": (features(text=np.ones((2, 256), np.float32)), "other text features"),
+    "features of fewer images": (one_more, "1 images have no domain label, first 1.png"),
 }
 
 
-@pytest.mark.parametrize("name", TEST)
+@pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_in_the_data_is_named(scripts, work, name):
-    change, says = TEST[name]
+    change, says = FAULTS[name]
     change(work / "data" / "test")
-    run = refused if says else accepted
-    run(scripts, work, "test.py", "small.yaml", **({"says": says} if says else {}), memory=2**31, timeout=20)
+    refused(scripts, work, "test.py", "small.yaml", says=says, memory=2**31, timeout=20)
 
 
-ENDINGS = [".png", ".jpg", ".bmp", ".tif", ".webp"]
+@pytest.mark.parametrize("name", ["no labels", "a stem for a name", "a cut-off file", "features of another encoder"])
+def test_a_fault_in_the_labels_stops_a_training_before_it_begins(scripts, work, name):
+    make_pairs(work / "data" / "val", ["0.png"])
+    accepted(scripts, work, "clip_text.py", "small.yaml", "data.val=val")
+    change, says = FAULTS[name]
+    change(work / "data" / "val")
+    says = says if isinstance(says, list) else says.replace("test", "val")
+    refused(scripts, work, "train.py", "small.yaml", "run=new", "data.val=val", says=says)
 
 
-@pytest.mark.parametrize(
-    ("script", "ending", "share"),
-    [("train.py", ending, 0.99) for ending in ENDINGS]
-    + [("test.py", ending, share) for ending in ENDINGS for share in (0.3, 0.7, 0.99)],
-)
-def test_an_image_whose_pixels_are_cut_off_is_named(scripts, work, script, ending, share):
+@pytest.mark.parametrize("script", ["train.py", "test.py"])
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".webp"])
+def test_an_image_whose_pixels_are_cut_off_is_named_by_data_workers_too(scripts, work, script, ending):
     split = work / "data" / script.removesuffix(".py")
-    for side in ("hazy", "GT"):
-        remove(split / side)
-        split.joinpath(side).mkdir()
-        for i in range(3):
-            (split / side / f"{i}{ending}").write_bytes(encoded(ending))
-    write_labels(split, [f"{i}{ending}" for i in range(3)])
-    split.joinpath("domains.npz").unlink()
-    data = encoded(ending)
-    for i in range(3):
-        (split / "hazy" / f"{i}{ending}").write_bytes(data[: int(share * len(data))])
-    keep = ["train.steps=3", "run=cut"] if script == "train.py" else []
-    refused(scripts, work, script, "small.yaml", *keep, says=f"hazy/{'' if keep else 0}", untouched=False)
+    names = [f"{i}{ending}" for i in range(3)]
+    shutil.rmtree(split)
+    make_pairs(split, names)
+    for name in names:
+        data = (split / "hazy" / name).read_bytes()
+        (split / "hazy" / name).write_bytes(data[: int(0.7 * len(data))])
+    options = ["train.steps=3", "run=cut"] if script == "train.py" else []
+    workers = f"data.workers={2 if ending == '.png' else 0}"
+    refused(scripts, work, script, "small.yaml", *options, workers, says=f"{ending} ", untouched=False)
 
 
 KINDS = {
     "JPEG named PNG": encoded(".jpg"),
-    "PNG named PNG, 16 bit": encoded(".png", picture().astype(np.uint16) * 257),
-    "WebP": encoded(".webp"),
+    "16 bit": encoded(".png", picture().astype(np.uint16) * 257),
     "grey": encoded(".png", mode="L", format="PNG"),
-    "1 bit": encoded(".png", mode="1", format="PNG"),
-    "16 bit grey TIFF": encoded(".tif", picture()[..., :1].astype(np.uint16) * 257),
     "palette": encoded(".png", mode="P", format="PNG"),
-    "alpha": encoded(".png", mode="RGBA", format="PNG"),
     "grey and alpha": encoded(".png", mode="LA", format="PNG"),
-    "progressive JPEG": encoded(".jpg", format="JPEG", progressive=True),
-    "interlaced PNG with a profile that does not fit": encoded(".png", mode="L", format="PNG", icc_profile=b"x" * 200),
     "bytes after the end": encoded(".png") + b"more",
 }
 
@@ -181,21 +130,22 @@ def test_every_kind_of_image_is_scored_under_whatever_ending(scripts, work, name
     assert "dehazed" in accepted(scripts, work, "test.py", "small.yaml").stdout
 
 
-@pytest.mark.parametrize(("ending", "kind"), [(".png", "PNG"), (".jpg", "JPEG"), (".webp", "WEBP"), (".tif", "TIFF")])
+@pytest.mark.parametrize(("ending", "kind"), [(".png", "PNG"), (".jpg", "JPEG"), (".webp", "WEBP")])
 def test_turned_images_are_compared_as_they_are_seen(scripts, work, ending, kind):
     test = work / "data/test"
+    names = [f"{turn}{ending}" for turn in range(1, 9)]
     for side in ("hazy", "GT"):
-        remove(test / side / "0.png")
-        for turn in range(1, 9):
+        (test / side / "0.png").unlink()
+        for turn, name in enumerate(names, 1):
             exif = Image.Exif()
             exif[274] = turn
-            (test / side / f"{turn}{ending}").write_bytes(encoded(ending, format=kind, exif=exif))
-    write_labels(test, [f"{turn}{ending}" for turn in range(1, 9)])
+            (test / side / name).write_bytes(encoded(ending, format=kind, exif=exif))
+    write_labels(test, names)
     (test / "domains.npz").unlink()
     accepted(scripts, work, "test.py", "small.yaml")
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 7), (2_000, 1), (1, 2_000), (3, 500), (41, 39)])
+@pytest.mark.parametrize("size", [(1, 1), (2_000, 1), (41, 39)])
 @pytest.mark.parametrize("script", ["train.py", "test.py"])
 def test_images_of_any_size_are_trained_on_and_scored(scripts, work, size, script):
     split = work / "data" / script.removesuffix(".py")
@@ -204,22 +154,15 @@ def test_images_of_any_size_are_trained_on_and_scored(scripts, work, size, scrip
     accepted(scripts, work, script, "small.yaml", *(["run=any"] if script == "train.py" else []))
 
 
-NAMES = ["a b.png", "ü.png", "雾.png", "a\nb.png", "-rf.png", "$(x).png", "a'\"b.png", "%s{x}.png", "CON.png", "🌫.png"]
-
-
-@pytest.mark.parametrize("name", [*NAMES, "x" * 240 + ".png", "a,b;c\t.png", "a.b.c.PNG", " .png"])
-def test_any_name_is_labelled_trained_on_and_scored(scripts, work, name):
+def test_any_name_is_labelled_trained_on_and_scored(scripts, work):
+    names = ["a b.png", "ü.png", "雾🌫.png", "a\nb.png", "-rf.png", "$(x).png", "a'\"b.png", "%s{x}.png", " .png"]
+    names += ["x" * 240 + ".png", "a,b;c\t.png", "a.b.c.PNG"]
     for split in ("train", "test"):
         shutil.rmtree(work / "data" / split)
-        make_pairs(work / "data" / split, [f"{i}.png" for i in range(3)])
-        for side in ("hazy", "GT"):
-            (work / "data" / split / side / "1.png").rename(work / "data" / split / side / name)
-        table = work / "data" / split / "domains.csv"
-        quoted = '"' + name.replace('"', '""') + '"'
-        table.write_text(table.read_text().replace("1.png", quoted))
+        make_pairs(work / "data" / split, names)
     for script in ("clip_text.py", "train.py", "test.py"):
         done = accepted(scripts, work, script, "small.yaml", "run=names", "test.images=true")
-    assert "dehazed" in done.stdout
+    assert "dehazed" in done.stdout and len(list((work / "results/names-test/images").iterdir())) == len(names)
 
 
 def test_two_images_of_one_stem_are_both_written(scripts, work):
@@ -232,18 +175,18 @@ def test_two_images_of_one_stem_are_both_written(scripts, work):
     assert len(list((work / "results/small-test/images").iterdir())) == 2
 
 
-def test_files_that_are_left_out_are_counted(scripts, work):
+def test_what_is_no_image_is_left_out_and_counted(scripts, work):
+    hazy = work / "data/test/hazy"
+    (hazy / "sub").mkdir()
     for name in ("sub/1.png", "sub/2.png", "3.heic"):
-        path = work / "data/test/hazy" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(encoded(".png"))
+        (hazy / name).write_bytes(encoded(".png"))
+    (hazy / "none.png").symlink_to("nothing.png")
+    os.mkfifo(hazy / "pipe.png")
     said = accepted(scripts, work, "test.py", "small.yaml").stdout
-    assert "data/test/hazy: files left out, of other kinds or in subfolders: 2 .png, 1 .heic" in said
-    (work / "data/test/hazy/0.png").unlink()
-    refused(scripts, work, "test.py", "small.yaml", says=["no images in", "2 .png"])
+    assert "data/test/hazy: files left out, of other kinds or in subfolders: 4 .png, 1 .heic" in said
     keep = ["--checkpoint", "checkpoints/small/best.pt", "--output", "out", "--domain", "indoor"]
     said = accepted(scripts, work, "predict.py", *keep, "--input", "data/test").stdout
-    assert "1 .heic" in said and "3 of 3 images dehazed" in said
+    assert "1 .heic" in said and "4 of 4 images dehazed" in said
 
 
 def test_pixels_that_changed_are_noticed_and_a_copy_is_not(scripts, work):
@@ -263,26 +206,29 @@ def test_a_large_image_is_allowed_by_a_setting(scripts, work):
         (work / "data/test" / side / "0.png").write_bytes(encoded(".png", picture(100, 100)))
     refused(scripts, work, "test.py", "small.yaml", "data.max_pixels=9999", says="100 x 100 pixels, more than")
     accepted(scripts, work, "test.py", "small.yaml", "data.max_pixels=10000")
-    remove(work / "results")
-    header = bomb(20_000, 10_000)  # between Pillow's own limits and ours
-    for side in ("hazy", "GT"):
-        (work / "data/test" / side / "0.png").write_bytes(header)
-    refused(scripts, work, "test.py", "small.yaml", says="cannot be read", memory=2**31, untouched=False)
 
 
-@pytest.mark.parametrize("path", ["data", "data/test", "data/test/hazy", "data/test/hazy/0.png", "data/test/GT/0.png"])
+@pytest.mark.parametrize("path", ["data", "data/test/hazy", "data/test/GT/0.png"])
 def test_what_may_not_be_read_is_named(scripts, work, path):
     (work / path).chmod(0)
     refused(scripts, work, "test.py", "small.yaml", says=path, humble=True)
     (work / path).chmod(0o755)
 
 
-@pytest.mark.parametrize("script", ["train.py", "test.py", "clip_text.py"])
-def test_data_workers_report_in_one_line_too(scripts, work, script):
-    for path in (work / "data").glob("*/hazy/*.png"):
-        path.write_bytes(path.read_bytes()[:-40])
-    arguments = ["small.yaml", "data.workers=2", "run=workers", f"checkpoint={work}/checkpoints/small/best.pt"]
-    if script == "clip_text.py":  # known labels need no images
-        accepted(scripts, work, script, *arguments)
-    else:
-        refused(scripts, work, script, *arguments, says=".png cannot be read", untouched=False)
+def test_clear_images_are_scored_under_the_names_of_the_hazy_ones(scripts, work):
+    test = work / "data/test"
+    (test / "GT/0.bmp").write_bytes(encoded(".bmp", cv2.imread(str(test / "GT/0.png"))))
+    (test / "GT/0.png").unlink()
+    accepted(scripts, work, "test.py", "small.yaml", "test.input=clear")
+    assert "0.png,indoor" in (work / "results/small-test/results.csv").read_text()
+
+
+def test_labels_of_other_settings_are_used_when_accepted(scripts, work):
+    features(encoder="ViT-L-14")(work / "data/test")
+    accepted(scripts, work, "test.py", "small.yaml", "text.accept=true")
+
+
+def test_a_dry_run_needs_no_data_set(scripts, work):
+    said = accepted(scripts, work, "train.py", "small.yaml", "data.root=nowhere", "--dry-run").stdout
+    assert "steps" in said and "epochs" not in said
+    assert "epochs of 2 pairs" in accepted(scripts, work, "train.py", "small.yaml", "--dry-run").stdout

@@ -1,20 +1,38 @@
 """Folders of pairs, augmentation and order."""
 
+import shutil
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from datasets import listing
 from datasets.augment import augment, centre_crop, thin
 from datasets.batches import Batches
 from datasets.images import read_image, to_floats, to_image, to_tensor, write_image
+from datasets.listing import list_folder
 from datasets.order import TrainingOrder, same_size_batches
-from datasets.pairs import EvaluationSamples, Pairs, TrainingSamples, hold_out
+from datasets.pairs import EvaluationSamples, Pairs, TrainingSamples, hold_out, partners
 
 
 def picture(seed=0, height=20, width=30, dtype=np.uint8):
     return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (height, width, 3), dtype, endpoint=True)
+
+
+def encoded(image):
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def bomb(width, height):
+    """A PNG whose header promises width x height pixels."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(10_000))) + chunk(b"IEND", b"")
 
 
 def make_pairs(root, names=("a.png", "b.png"), **size):
@@ -31,50 +49,78 @@ def test_pairs_are_matched_by_name_and_by_stem(tmp_path):
     pairs = Pairs(tmp_path, "train")
     assert pairs.names == ["a.png", "b.png", "c.bmp"]
     assert [pairs.clear.name(i) for i in range(3)] == ["a.png", "b.png", "c.png"]
-    assert pairs.sizes.tolist() == [[20, 30]] * 3
+    assert pairs.sizes.tolist() == [[20, 30]] * 3 and pairs.subset([0]).sizes.tolist() == [[20, 30]]
 
 
-def break_pairs(root, how):
-    hazy, clear = (root / "train" / side for side in ("hazy", "GT"))
-    if how == "no partner":
-        (clear / "b.png").unlink()
-    elif how == "no hazy":
-        (hazy / "b.png").unlink()
-    elif how == "size":
-        write_image(clear / "b.png", picture(height=21))
-    elif how == "empty file":
-        (clear / "b.png").write_bytes(b"")
-    elif how == "not an image":
-        (clear / "b.png").write_bytes(b"hello")
-    elif how == "empty folder":
-        [path.unlink() for path in clear.iterdir()]
-    elif how == "no folder":
-        clear.rename(root / "train" / "gt2")
+FAULTS = {  # what is done to a set of a.png and b.png, and what is said of it when it is opened
+    "no root": (lambda train: shutil.rmtree(train.parent), "data set folder .* does not exist: set data.root"),
+    "no split": (lambda train: shutil.rmtree(train), "no folder .*train/hazy"),
+    "a file for a folder": (lambda train: (shutil.rmtree(train / "GT"), (train / "GT").touch()), "no folder .*GT"),
+    "an empty folder": (lambda train: [path.unlink() for path in (train / "GT").iterdir()], "no images in .*GT"),
+    "other files": (lambda train: [path.rename(f"{path}.txt") for path in (train / "hazy").iterdir()], "2 .txt"),
+    "a folder named as an image": (
+        lambda train: [(path.unlink(), path.mkdir()) for path in (train / "hazy").iterdir()],
+        "no images in .*hazy",
+    ),
+    "a link to itself": (
+        lambda train: [(path.unlink(), path.symlink_to(path.name)) for path in (train / "hazy").iterdir()],
+        "no images in .*hazy",
+    ),
+    "a hazy image alone": (
+        lambda train: (train / "GT/b.png").unlink(),
+        "hazy: 1 image without a partner in .*GT, first b.png",
+    ),
+    "a clear image alone": (
+        lambda train: (train / "hazy/b.png").unlink(),
+        "GT: 1 image without a partner in .*hazy, first b.png",
+    ),
+    "a stem twice": (
+        lambda train: [shutil.copy(train / "GT/a.png", train / c) for c in ("hazy/c.png", "GT/c.jpg", "GT/c.tif")],
+        "first c.png",
+    ),
+    "a name's case": (lambda train: (train / "hazy/a.png").rename(train / "hazy/A.png"), "first A.png"),
+}
 
 
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ("no partner", "hazy: 1 image without a partner in GT, first b.png"),
-        ("no hazy", "GT: 1 image without a partner in hazy, first b.png"),
-        ("size", r"1 image of unequal size, first .*b.png \(30 x 20\) and .*b.png \(30 x 21\)"),
-        ("empty file", "b.png cannot be read: it is empty"),
-        ("not an image", "b.png cannot be read"),
-        ("empty folder", "no images in .*GT"),
-        ("no folder", "no folder .*GT"),
-    ],
-)
-def test_what_is_wrong_with_a_set_is_named_when_it_is_opened(tmp_path, how, message):
-    break_pairs(make_pairs(tmp_path), how)
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_is_wrong_with_a_set_is_named_when_it_is_opened(tmp_path, name):
+    change, message = FAULTS[name]
+    change(make_pairs(tmp_path / "set") / "train")
     with pytest.raises(ValueError, match=message):
-        Pairs(tmp_path, "train")
+        Pairs(tmp_path / "set", "train")
 
 
-def test_a_missing_root_and_a_bomb_are_named(tmp_path):
-    with pytest.raises(ValueError, match="data set folder .*nowhere does not exist"):
-        Pairs(tmp_path / "nowhere", "train")
-    with pytest.raises(ValueError, match="more than data.max_pixels=500"):
-        Pairs(make_pairs(tmp_path), "train", max_pixels=500)
+BROKEN = {  # what GT/b.png becomes, and what is said of it when it is scored or trained on
+    "unequal": (encoded(picture(height=21)), r"hazy/b.png \(30 x 20\) and .*GT/b.png \(30 x 21\) are of unequal size"),
+    "turned": (encoded(picture(height=30, width=20)), "unequal size"),
+    "empty": (b"", "GT/b.png cannot be read: it is empty"),
+    "a text": (b"an image", "GT/b.png cannot be read"),
+    "too large": (bomb(30_000, 30_000), "GT/b.png cannot be read: 30000 x 30000 pixels"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_pair_is_named_by_headers_before_a_test_and_when_it_is_read_in_training(tmp_path, name):
+    content, message = BROKEN[name]
+    pairs = Pairs(make_pairs(tmp_path), "train")
+    (tmp_path / "train/GT/b.png").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        EvaluationSamples(pairs, np.zeros((2, 1)))
+    with pytest.raises(ValueError, match=message):
+        TrainingSamples(pairs, np.zeros((2, 1)), 1, crop=16)[1, 0]
+    (tmp_path / "train/GT/a.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"\(2 such"):
+        EvaluationSamples(pairs, np.zeros((2, 1)))
+
+
+def test_images_of_another_folder_are_matched_by_name_or_stem(tmp_path):
+    make_pairs(tmp_path)
+    for name in ("a.jpg", "b.png.png"):
+        write_image(tmp_path / "outputs" / name, picture())
+    pairs = Pairs(tmp_path, "train")
+    pairs.input = partners(pairs.hazy, list_folder(tmp_path / "outputs"))
+    assert pairs.input.all_names() == ["a.jpg", "b.png.png"] and pairs.names == ["a.png", "b.png"]
+    assert np.array_equal(pairs.read(1)[0], picture())
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -175,30 +221,6 @@ def test_a_centre_crop_shortens_the_sizes(tmp_path):
     samples = EvaluationSamples(pairs, np.zeros((2, 1)), crop=24)
     assert samples.sizes == [[20, 24]] * 2
     assert samples[0]["hazy"].shape == (3, 20, 24)
-
-
-def test_a_large_set_is_opened_from_its_index_and_changed_files_are_read_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(listing, "INDEXED", 2)
-    make_pairs(tmp_path)
-    Pairs(tmp_path, "train")
-    read = []
-    monkeypatch.setattr(listing, "image_size", lambda path, limit: read.append(path.name) or (25, 30))
-    assert Pairs(tmp_path, "train").sizes.tolist() == [[20, 30]] * 2 and not read
-    make_pairs(tmp_path, ("b.png",), height=25)
-    (tmp_path / "train" / ".GT-sizes.npz").write_bytes(b"PK broken")
-    with pytest.raises(ValueError, match="1 image of unequal size"):  # of a.png, whose side in GT is read again, too
-        Pairs(tmp_path, "train")
-    assert read == ["b.png", "a.png", "b.png"]
-
-
-def test_headers_that_other_processes_read_say_the_same(tmp_path, monkeypatch):
-    pairs = Pairs(make_pairs(tmp_path, [f"{i}.png" for i in range(5)]), "train")
-    monkeypatch.setattr(listing, "CHUNK", 2)
-    assert np.array_equal(Pairs(tmp_path, "train").sizes, pairs.sizes)
-    for i in (1, 4):
-        (tmp_path / "train" / "GT" / f"{i}.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"GT/1.png cannot be read: .*\(2 such files\)"):
-        Pairs(tmp_path, "train")
 
 
 def test_images_that_travel_as_bytes_become_the_same_floats_also_beside_16_bits(tmp_path):

@@ -1,132 +1,143 @@
-"""The stored text features: round trips, corrections by hand, mistakes."""
+"""The stored text features and the table of labels: round trips, corrections by hand, mistakes."""
 
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from datasets.domains import (
-    load_domains,
-    open_domains,
-    prob_of,
-    save_domains,
-    stand_in_domains,
-    stand_in_text,
-)
-from datasets.labels import read_labels, readable
+from datasets.domains import load_domains, open_domains, prob_of, save_domains, stand_in_domains, stand_in_text
+from datasets.labels import read_labels
 from utils.checkpoint import TEXT_PARTS
 from utils.settings import Text
 
 TEXT = Text(encoder="stand-in")
 NAMES = ("a.png", "b, c.png", "ä.png")
+SOFT = np.array([[0.6, 0.4], [0.1, 0.9], [0.3, 0.7]], np.float32)
 
 
 @pytest.fixture
 def folder(tmp_path):
+    """A split of three images with known labels."""
+    (tmp_path / "hazy").mkdir()
+    for name in NAMES:
+        (tmp_path / "hazy" / name).touch()
     (tmp_path / "domains.csv").write_text('name,domain\na.png,indoor\n"b, c.png",outdoor\nä.png,outdoor\n')
     return tmp_path
 
 
-def test_known_labels_become_one_hot_and_survive_the_file(folder):
-    domains = stand_in_domains(folder, TEXT.classes, TEXT.prompts)
+@pytest.fixture
+def domains(folder):
+    return stand_in_domains(folder, TEXT.classes, TEXT.prompts)
+
+
+def labels(folder, table, by_hand=False, classes=TEXT.classes):
+    (folder / "domains.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
+    return read_labels(folder, classes, by_hand)
+
+
+def test_known_labels_become_one_hot_and_survive_the_file(folder, domains):
     save_domains(folder, domains)
     loaded = load_domains(folder)
-    assert loaded.names == NAMES
-    assert loaded.prob.tolist() == [[1, 0], [0, 1], [0, 1]]
+    assert loaded.names == NAMES and loaded.prob.tolist() == [[1, 0], [0, 1], [0, 1]]
     assert np.array_equal(loaded.text, domains.text)
     assert np.load(folder / "domains.npz", allow_pickle=False)["classes"].tolist() == ["indoor", "outdoor"]
 
 
-def test_a_checkpoint_keeps_every_fact_of_the_text(folder):
-    facts = stand_in_domains(folder, TEXT.classes, TEXT.prompts).text_facts("soft")
-    assert {name: type(value) for name, value in facts.items()} == TEXT_PARTS
+def test_a_checkpoint_keeps_every_fact_of_the_text(domains):
+    assert {name: type(value) for name, value in domains.text_facts("soft").items()} == TEXT_PARTS
 
 
 def test_stand_in_vectors_are_orthonormal_and_fixed():
     text = stand_in_text(5)
-    assert np.allclose(text @ text.T, np.eye(5), atol=1e-6)
-    assert np.array_equal(text, stand_in_text(5))
+    assert np.allclose(text @ text.T, np.eye(5), atol=1e-6) and np.array_equal(text, stand_in_text(5))
 
 
-def test_a_correction_by_hand_wins(folder):
-    soft = np.array([[0.6, 0.4], [0.1, 0.9], [0.3, 0.7]], np.float32)
-    save_domains(folder, replace(stand_in_domains(folder, TEXT.classes, TEXT.prompts), prob=soft))
+def test_a_correction_by_hand_wins(folder, domains):
+    save_domains(folder, replace(domains, prob=SOFT, given=np.zeros(3, bool)))
     text = (folder / "domains.csv").read_text()
     assert text.splitlines()[1] == "a.png,indoor,0.6000,0.4000"
     (folder / "domains.csv").write_text(text.replace("a.png,indoor", "a.png,outdoor"))
     loaded = load_domains(folder)
-    assert loaded.prob[0].tolist() == [0, 1] and loaded.given[0]
-    assert np.array_equal(loaded.prob[1:], soft[1:])
-
-
-def test_lines_by_hand_are_told_from_written_ones(tmp_path):
-    lines = [
-        "name,domain,indoor,outdoor",
-        "sure.png,indoor,1.0000,0.0000",
-        "unsure.png,outdoor,0.4999,0.5001",
-        "turned.png,indoor,0.1000,0.9000",
-        "given.png,outdoor,0,1",
-        "added.png,indoor",
-    ]
-    (tmp_path / "domains.csv").write_text("\n".join(lines))
-    assert read_labels(tmp_path, TEXT.classes, by_hand=True) == {
-        "turned.png": "indoor", "given.png": "outdoor", "added.png": "indoor"
-    }
-    (tmp_path / "domains.csv").write_text("name,domain,remark\na.png,indoor,dark\n")
-    assert read_labels(tmp_path, TEXT.classes, by_hand=True) == {"a.png": "indoor"}
-    (tmp_path / "domains.csv").write_text("\n".join([*lines[:2], "a.png,indoor,0.5,x"]))
-    with pytest.raises(ValueError, match="line 3: 0.5, x are not all probabilities"):
-        read_labels(tmp_path, TEXT.classes, by_hand=True)
-
-
-def test_other_classes_than_before_are_no_corrections(tmp_path):
-    (tmp_path / "domains.csv").write_text("name,domain,indoor,outdoor\na.png,indoor,0.9000,0.1000\n")
-    assert read_labels(tmp_path, ("street", "room"), by_hand=True) == {}
-    (tmp_path / "domains.csv").write_text("name,domain,indoor,outdoor\na.png,indoor,1,0\n")
-    with pytest.raises(ValueError, match="line 2: 'indoor' is none of text.classes .*move the file away"):
-        read_labels(tmp_path, ("street", "room"), by_hand=True)
-
-
-def test_written_probabilities_keep_the_most_likely_class():
-    assert readable(np.float32([0.25, 0.75])) == ["0.2500", "0.7500"]
-    texts = readable(np.float32([0.49999, 0.50001]))
-    assert [float(text) for text in texts] == pytest.approx([0.49999, 0.50001])
-
-
-def test_probabilities_by_name_hard_and_shuffled(folder):
-    domains = replace(
-        stand_in_domains(folder, TEXT.classes, TEXT.prompts),
-        prob=np.array([[0.6, 0.4], [0.1, 0.9], [0.3, 0.7]], np.float32),
-    )
-    assert prob_of(domains, NAMES[::-1])[0].tolist() == pytest.approx([0.3, 0.7])
-    assert prob_of(domains, NAMES, "hard").tolist() == [[1, 0], [0, 1], [0, 1]]
-    shuffled = prob_of(domains, NAMES, shuffle_seed=1)
-    assert sorted(shuffled[:, 0]) == sorted(domains.prob[:, 0])
-    with pytest.raises(ValueError, match="1 images have no domain label, first new.png"):
-        prob_of(domains, [*NAMES, "new.png"])
+    assert loaded.prob[0].tolist() == [0, 1] and loaded.given.tolist() == [True, False, False]
+    assert np.array_equal(loaded.prob[1:], SOFT[1:])
 
 
 @pytest.mark.parametrize(
-    ("csv", "message"),
+    ("line", "by_hand"),
     [
-        ("name,domain\na.png,in door\n", "line 2: 'in door' is none of text.classes"),
-        ("name,domain\na.png,indoor\na.png,outdoor\n", "line 3: a.png is labelled twice"),
-        ("file,label\na.png,indoor\n", "must begin with the line name,domain"),
-        ("", "must begin with the line name,domain"),
-        ("name,domain\na.png\n", "line 2: '' is none of text.classes"),
+        ("a.png,indoor,1.0000,0.0000", False),
+        ("a.png,outdoor,0.5000,0.5000", False),
+        ("a.png,indoor,0.1000,0.9000", True),
+        ("a.png,outdoor,0,1", True),
+        ("a.png,indoor,0,1", True),
+        ("a.png,indoor", True),
     ],
 )
-def test_mistakes_in_the_table_are_named(tmp_path, csv, message):
-    (tmp_path / "domains.csv").write_text(csv)
+def test_lines_by_hand_are_told_from_written_ones(folder, line, by_hand):
+    assert labels(folder, f"name,domain,indoor,outdoor\n{line}\n", by_hand=True) == (
+        {"a.png": line.split(",")[1]} if by_hand else {}
+    )
+
+
+def test_other_classes_than_before_are_no_corrections(folder):
+    table = "name,domain,indoor,outdoor\na.png,indoor,0.9000,0.1000\n"
+    assert labels(folder, table, by_hand=True, classes=("street", "room")) == {}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "name,domain\r\na.png,indoor\r\n",
+        "\ufeffname;domain\r\na.png;indoor\r\n",  # Excel's
+        "name;domain;indoor;outdoor\na.png;indoor;1;0\nä.png;outdoor;0,1;0,9\n",
+        'remark,"domain","name"\n"x,y",indoor,a.png\n',
+        "name,domain\n\n a.png , indoor \n\n",
+        "name,domain\na.png,indoor\na.png,indoor\n",
+        "name,domain,remark\na.png,indoor,dark\n",
+    ],
+)
+def test_a_table_may_come_in_any_dress(folder, table):
+    assert labels(folder, table, by_hand=True) == {"a.png": "indoor"}
+
+
+def test_blanks_and_the_composition_of_accents_do_not_matter(folder, domains):
+    other = unicodedata.normalize("NFD", "ä.png")
+    assert other != "ä.png" and labels(folder, f"name,domain\n{other} ,indoor\n") == {"ä.png": "indoor"}
+    assert prob_of(domains, [other]).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("name,domain\na.png,in door\n", "line 2: 'in door' is not in text.classes"),
+        ("name,domain\n\na.png,indoor\na.png,outdoor\n", "line 4: a.png is labelled twice"),
+        ("file,label\na.png,indoor\n", "must begin with the line name,domain"),
+        ("", "must begin with the line name,domain"),
+        ("name,domain\na.png\n", "line 2: '' is not in text.classes"),
+        ("name,domain\n" + "a" * 200_000 + ",indoor\n", "cannot be read"),
+        ("name,domain\nü.png,indoor\n".encode("latin1"), "write it as CSV in UTF-8"),
+        ("name,domain\na,indoor\nb,outdoor\n", r"line 2: 'a' is no image of .*hazy \(2 such lines\).* such as 'a.png'"),
+        ("name,domain\na.png,indoor\nhazy/ä.png,outdoor\n", "line 3: 'hazy/ä.png' is no image"),
+    ],
+)
+def test_mistakes_in_the_table_are_named(folder, table, message):
     with pytest.raises(ValueError, match=message):
-        read_labels(tmp_path, TEXT.classes)
+        labels(folder, table)
 
 
-def test_features_made_with_other_settings_are_refused_unless_accepted(folder):
-    save_domains(folder, stand_in_domains(folder, TEXT.classes, TEXT.prompts))
-    with pytest.raises(ValueError, match="made with encoder stand-in, the settings ask for ViT"):
-        open_domains(folder, Text())
-    assert open_domains(folder, Text(accept=True)).encoder == "stand-in"
+def test_lines_of_other_images_are_allowed_where_every_image_has_its_own(folder):
+    table = (folder / "domains.csv").read_text() + "d.png,indoor\n"
+    assert set(labels(folder, table)) == set(NAMES)
+
+
+def test_probabilities_by_name_hard_and_shuffled(domains):
+    domains = replace(domains, prob=SOFT)
+    assert prob_of(domains, NAMES[::-1])[0].tolist() == pytest.approx([0.3, 0.7])
+    assert prob_of(domains, NAMES, "hard").tolist() == [[1, 0], [0, 1], [0, 1]]
+    assert sorted(prob_of(domains, NAMES, shuffle_seed=1)[:, 0]) == sorted(SOFT[:, 0])
+    with pytest.raises(ValueError, match="1 images have no domain label, first new.png"):
+        prob_of(domains, [*NAMES, "new.png"])
 
 
 @pytest.mark.parametrize(
@@ -138,12 +149,12 @@ def test_features_made_with_other_settings_are_refused_unless_accepted(folder):
         ({"beta3": 0.1}, "sha256:12", "beta3 0.05, the settings ask for 0.1"),
         ({"zero_shot": "clip"}, "sha256:12", "zero_shot calip"),
         ({"prompt": "{class}"}, "sha256:12", "prompts"),
+        ({"encoder": "RN50", "accept": True}, "sha256:12", None),
     ],
 )
-def test_every_setting_that_makes_features_is_compared(folder, asked, weights, named):
+def test_features_made_with_other_settings_are_refused_unless_accepted(folder, domains, asked, weights, named):
     made = {"encoder": "ViT-B-32", "weights": "sha256:12", "source": "clip.pt", "zero_shot": "calip"}
-    known = stand_in_domains(folder, TEXT.classes, TEXT.prompts)
-    save_domains(folder, replace(known, **made, beta2=0.5, beta3=0.05))
+    save_domains(folder, replace(domains, **made, beta2=0.5, beta3=0.05))
     text = Text(**{"encoder": "ViT-B-32", "weights": "clip.pt", "zero_shot": "calip", **asked})
     if named:
         with pytest.raises(ValueError, match=named):
@@ -152,24 +163,42 @@ def test_every_setting_that_makes_features_is_compared(folder, asked, weights, n
         assert open_domains(folder, text, weights).source == "clip.pt"
 
 
-def test_a_file_of_the_contracts_fields_alone_is_enough(folder):
-    domains = stand_in_domains(folder, TEXT.classes, TEXT.prompts)
+def test_a_file_of_the_contracts_fields_alone_is_enough(folder, domains):
     fields = ("classes", "prompts", "text", "names", "prob", "encoder", "weights", "zero_shot")
     np.savez(folder / "domains.npz", **{name: np.array(getattr(domains, name)) for name in fields})
     assert np.array_equal(load_domains(folder).prob, domains.prob)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + bytes(100)])
-def test_a_broken_file_is_named(folder, content):
-    (folder / "domains.npz").write_bytes(content)
-    with pytest.raises(ValueError, match="domains.npz cannot be read"):
-        load_domains(folder)
+class Fire:
+    """Unpickling this leaves a file behind."""
+
+    def __reduce__(self):
+        return (open, ("fired", "w"))
 
 
-def test_an_archive_with_objects_is_refused(folder):
-    np.savez(folder / "domains.npz", classes=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(ValueError, match="domains.npz cannot be read"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (b"PK\x03\x04" + bytes(100), "domains.npz cannot be read"),
+        ({"text": None}, "domains.npz cannot be read"),
+        ({"names": np.array([Fire()], dtype=object)}, "domains.npz cannot be read"),
+        ({"text": np.ones((3, 512), np.float32)}, "do not fit together"),
+        ({"prob": np.ones((1, 2), np.float32)}, "do not fit together"),
+        ({"text": np.full((2, 512), np.nan, np.float32)}, "not finite"),
+        ({"prob": np.zeros((3, 2), np.float32)}, "not of sum 1"),
+    ],
+)
+def test_a_broken_file_is_named_and_runs_no_code(folder, domains, monkeypatch, change, message):
+    monkeypatch.chdir(folder)
+    save_domains(folder, domains)
+    if isinstance(change, bytes):
+        (folder / "domains.npz").write_bytes(change)
+    else:
+        arrays = {**np.load(folder / "domains.npz"), **change}
+        np.savez(folder / "domains.npz", **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(ValueError, match=message):
         load_domains(folder)
+    assert not (folder / "fired").exists()
 
 
 def test_what_is_missing_is_asked_for(tmp_path):

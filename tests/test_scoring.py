@@ -11,8 +11,8 @@ import torch
 
 from datasets.fingerprint import fingerprint
 from datasets.images import read_image, write_image
-from datasets.outputs import Outputs, find_outputs
-from datasets.pairs import Pairs
+from datasets.outputs import Outputs
+from datasets.pairs import Pairs, match
 from models import network_of
 from tests import reference
 from tests.made import make_pairs, save_network, write_labels
@@ -120,15 +120,15 @@ def test_a_networks_own_images_as_another_methods_have_its_scores_but_for_8_bits
 
 def test_other_methods_images_are_matched_by_name_stem_or_longer_name():
     files = ["1.png", "2.jpg", "3.jpg.png", "3.png"]
-    assert find_outputs(["1.png", "2.png", "3.jpg", "3.png"], files) == [0, 1, 2, 3]
-    assert find_outputs(["3.jpg", "3.png"], ["3.png"]) == [None, 0]  # one file for two images
+    assert match(["1.png", "2.png", "3.jpg", "3.png"], files).tolist() == [0, 1, 2, 3]
+    assert match(["3.jpg", "3.png"], ["3.png"]).tolist() == [-1, 0]  # one file for two images
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: (folder / "2_1.png").unlink(), "lacks 1 of 5 images, first 2_1.png"),
-        (lambda folder: write_image(folder / "9.png", IMAGE), "1 images of no hazy image, first 9.png"),
+        (lambda folder: (folder / "2_1.png").unlink(), "hazy: 1 image without a partner in .*theirs, first 2_1.png"),
+        (lambda folder: write_image(folder / "9.png", IMAGE), "theirs: 1 image without a partner .*, first 9.png"),
         (lambda folder: write_image(folder / "1_1.png", IMAGE), "1_1.png is 8 x 8 pixels, the hazy image 64 x 48"),
         (shutil.rmtree, "is not a folder"),
     ],

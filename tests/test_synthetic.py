@@ -8,8 +8,9 @@ from datasets.demo.outdoors import landscape, street
 from datasets.demo.photographs import photograph
 from datasets.demo.rooms import room
 from datasets.labels import read_labels
-from datasets.pairs import Pairs
-from datasets.synthetic import add_haze, demo_pair, make_demo
+from datasets.pairs import open_split
+from datasets.synthetic import add_haze, demo_pair
+from utils.settings import Data
 
 
 def test_haze_is_the_scattering_model():
@@ -78,15 +79,16 @@ def test_haze_is_as_strong_as_real_haze_and_its_airlight_nearly_grey(name):
     assert all(0.65 < airlight.min() and airlight.max() - airlight.min() < 0.1 for _, airlight in hazes)
 
 
-def test_an_interrupted_demo_is_finished_and_a_finished_one_left_alone(tmp_path, monkeypatch):
+def test_scenes_are_rendered_where_no_data_set_is_named_and_an_interrupted_rendering_is_finished(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("datasets.synthetic.NUM_TEST", 2)
-    make_demo(tmp_path, 3)
-    pairs = Pairs(tmp_path, "train")
-    assert list(read_labels(tmp_path / "train", ("indoor", "outdoor")).values()) == ["indoor", "outdoor", "indoor"]
+    data = Data(scenes=3)
+    pairs = open_split(data, "train")
+    assert len(pairs) == 3 and len(open_split(data, "test")) == 2
+    assert list(read_labels(pairs.folder, ("indoor", "outdoor")).values()) == ["indoor", "outdoor", "indoor"]
     before = pairs.hazy.path(0).read_bytes()
-    pairs.hazy.path(0).unlink()
-    make_demo(tmp_path, 3)
-    assert not pairs.hazy.path(0).exists()  # the table says that the split is whole
-    (tmp_path / "train" / "domains.csv").unlink()
-    make_demo(tmp_path, 3)
-    assert pairs.hazy.path(0).read_bytes() == before
+    for path in (pairs.hazy.path(0), pairs.clear.path(0)):
+        path.unlink()
+    assert len(open_split(data, "train")) == 2  # domains.csv says that the split is whole
+    (pairs.folder / "domains.csv").unlink()
+    assert len(open_split(data, "train")) == 3 and pairs.hazy.path(0).read_bytes() == before

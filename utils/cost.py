@@ -12,11 +12,11 @@ def describe_cost(network, training_form, term, config, num_pairs, share):
     """Parameters, multiply-adds, steps, epochs and memory of a training, as lines of text.
 
     network: the plain one, which is then put through `training_form`. term: the contrastive loss, or None.
-    share: images of one process in one part of a batch.
+    num_pairs: to train on, None where the set is not there. share: images of one process in one part of a batch.
     """
     settings, pixels = config.train, config.train.crop**2
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    epochs = settings.steps * settings.batch / num_pairs
+    epochs = f": {settings.steps * settings.batch / num_pairs:,.1f} epochs of {num_pairs:,} pairs" if num_pairs else ""
     prob = torch.full((1, len(config.text.classes)), 1 / len(config.text.classes))
     weights = [*network.parameters(), *(term.parameters() if term else ())]
 
@@ -37,7 +37,7 @@ def describe_cost(network, training_form, term, config, num_pairs, share):
     return (
         f"parameters     {parameters:,}\n"
         f"multiply-adds  {macs / 1e9:.2f} G an image of crop {settings.crop}, forward\n"
-        f"steps          {settings.steps:,} of batch {settings.batch}: {epochs:,.1f} epochs of {num_pairs:,} pairs\n"
+        f"steps          {settings.steps:,} of batch {settings.batch}{epochs}\n"
         f"memory         at least {(fixed + a_pixel * share * pixels) / 1e9:.1f} GB a process: {fixed / 1e9:.2f} GB of "
         f"weights, gradients, optimiser, and {a_pixel * pixels / 1e9:.2f} GB an image for the backward pass"
     )

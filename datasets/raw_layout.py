@@ -1,0 +1,196 @@
+"""A raw release laid out as a data set: links <to>/<split>/hazy|GT/NAME. RELEASES is the table of what is known.
+
+A file's side is told by its name (01_hazy.png, 01_GT.png) or by a folder above it (hazy, GT, ...). Two sides belong
+together where those folders, at any depth, lie beside each other, or all files in one folder.
+"""
+
+import re
+import shutil
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .images import image_size, is_image, read_image, write_image
+from .photo_files import walk
+
+
+@dataclass(frozen=True)
+class Release:
+    """How a release names its images. hazy: pattern of a stem, whose first group is the scene. clear: its clear one's.
+
+    last: how many of the highest scenes are the test split where no folder names one, as in the NTIRE challenges.
+    """
+
+    name: str
+    hazy: str
+    clear: str
+    last: int = 0
+
+
+RELEASES = (
+    Release("pairs of one name", r"(.+)", "{}"),
+    # ITS 1_1_0.90179.png, OTS and SOTS outdoor 0025_0.8_0.1.jpg, SOTS indoor 1400_1.png, Haze4K 1_0.8_1.2.png
+    Release("RESIDE or Haze4K", r"(\d+)(?:_\d+(?:\.\d+)?){1,2}", "{}"),
+    Release("O-HAZE", r"(\d+)_outdoor_hazy", "{}_outdoor_gt", last=5),
+    Release("I-HAZE", r"(\d+)_indoor_hazy", "{}_indoor_gt", last=5),
+    Release("NH-HAZE or Dense-Haze", r"(\d+)_hazy", "{}_gt", last=5),
+)
+FOLDERS = {  # of images, in small letters
+    "hazy": ("hazy", "haze", "input", "in", "its_haze", "ots", "synthetic"),
+    "clear": ("gt", "clear", "target", "clean", "its_clear", "clear_images", "original"),
+}
+SIDES = {folder: side for side, folders in FOLDERS.items() for folder in folders}
+ENDS = {"hazy": "hazy", "gt": "clear"}  # of names
+SPLITS = {  # split: words in the names of folders
+    "train": ("train", "training", "its", "ots"),
+    "val": ("val", "validation"),
+    "test": ("test", "testing", "sots", "hsts", "nyuhaze500"),
+}
+SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words}
+LOOKED_FOR = (
+    "images in folders hazy, haze, input or IN beside GT, gt, clear or target, named alike or as RESIDE (1_1_0.9.png, "
+    "1.png) and Haze4K, and 01_hazy.png with 01_GT.png as O-HAZE, I-HAZE, NH-HAZE and Dense-Haze"
+)
+BORDER = 10  # pixels a side by which SOTS indoor's clear images exceed the hazy ones: the literature crops them
+
+
+@dataclass(frozen=True)
+class RawPair:
+    """scene: the part of the names that both sides share. split: None where no folder tells it."""
+
+    hazy: Path
+    clear: Path
+    release: Release
+    scene: str
+    split: str | None
+
+
+def lay_out(roots, to):
+    """Lay the pairs below some folders out under `to`; returns in words what was laid out.
+
+    Raises ValueError before anything is written, where there are no pairs, where two would get one name, and where `to`
+    is not empty.
+    """
+    for root in roots:
+        if not root.is_dir():
+            raise ValueError(f"--from {root} is no folder: unpack the archives, and name the folder")
+        if to.resolve().is_relative_to(root.resolve()):
+            raise ValueError(f"--to {to} lies in {root}, where nothing is changed: choose a place elsewhere")
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise ValueError(f"--to {to} is not empty: choose an empty place, or move it away")
+    pairs, alone = find_pairs(roots)
+    plan = plan_files(pairs, to)
+    for target, (source, cropped) in tqdm(plan.items(), desc=str(to), unit="file", delay=2, disable=None):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if cropped:
+            write_image(target, read_image(source)[BORDER:-BORDER, BORDER:-BORDER])
+        else:
+            try:
+                target.symlink_to(source.resolve())
+            except (OSError, NotImplementedError):  # a file system without links
+                shutil.copy2(source, target)
+    lines = [f"{to}:"]
+    for split in sorted({pair.split for pair in pairs}):
+        named = Counter(pair.release.name for pair in pairs if pair.split == split)
+        kinds = "; ".join(f"{number:,} {name}" for name, number in named.items())
+        lines.append(f"  {split}: {sum(named.values()):,} pairs ({kinds})")
+    num_cropped = sum(cropped for _, cropped in plan.values())
+    if num_cropped:
+        lines.append(f"  {num_cropped:,} clear images written without their border of {BORDER} pixels")
+    if alone:
+        lines.append(f"  {len(alone):,} hazy images without a clear one are left out, first {alone[0]}")
+    return "\n".join(lines)
+
+
+def plan_files(pairs, to):
+    """{target: (source, whether it loses its border of BORDER pixels)} of both sides.
+
+    Raises ValueError where two images would get one name.
+    """
+    plan = {}
+    for pair in tqdm(pairs, desc="sizes", unit="pair", delay=2, disable=None):
+        cropped = has_border(pair)
+        clear_name = pair.hazy.stem + (".png" if cropped else pair.clear.suffix)
+        for side, name, planned in (
+            ("hazy", pair.hazy.name, (pair.hazy, False)),
+            ("GT", clear_name, (pair.clear, cropped)),
+        ):
+            target = to / pair.split / side / name
+            if plan.setdefault(target, planned) != planned:
+                both = f"{plan[target][0]} and {planned[0]}"
+                raise ValueError(f"{both} would both become {target}: lay them out into two sets")
+    return plan
+
+
+def has_border(pair):
+    """Whether the clear image is larger than the hazy one by BORDER pixels a side."""
+    with suppress(ValueError):  # an image that cannot be read: check_data.py names it
+        hazy, clear = (image_size(path, 2**40) for path in (pair.hazy, pair.clear))
+        return all(a + 2 * BORDER == b for a, b in zip(hazy, clear, strict=True))
+    return False
+
+
+def find_pairs(roots):
+    """The RawPairs below some folders, with their splits, and the hazy images without a clear one.
+
+    Raises ValueError where there are no pairs.
+    """
+    pairs, alone = [], []
+    for root in roots:
+        images = sorted(path for path in walk(root) if is_image(path))
+        places = {path: place(path, root) for path in images}
+        clear = {(base, path.stem.lower()): path for path in images for base in places[path].get("clear", ())}
+        for path in images:
+            if bases := places[path].get("hazy"):
+                pair = find_pair(path, bases, clear, root)
+                (pairs if pair else alone).append(pair or path)
+    if not pairs:
+        raise ValueError(f"--from {', '.join(map(str, roots))} has no pairs: looked for {LOOKED_FOR}")
+    return with_splits(pairs), alone
+
+
+def place(path, root):
+    """{side: the folders, as tuples, in which both sides may lie}; empty where nothing tells the side."""
+    parts = path.relative_to(root).parts[:-1]
+    sides = [SIDES.get(part.lower()) for part in parts]
+    named = [i for i, side in enumerate(sides) if side]
+    side = ENDS.get(re.split(r"[_-]", path.stem.lower())[-1]) or (sides[named[-1]] if named else None)
+    bases = []
+    while named and sides[named[-1]] == side:  # clear/clear_images: above either
+        bases.append(parts[: named.pop()])
+    return {side: bases or [parts]} if side else {}
+
+
+def find_pair(path, bases, clear, root):
+    """The RawPair of a hazy image, or None. clear: {(base, stem): path}."""
+    for release in RELEASES:
+        named = re.fullmatch(release.hazy, path.stem.lower())
+        for base in bases if named else ():
+            partner = clear.get((base, release.clear.format(named[1])))
+            if partner:
+                return RawPair(path, partner, release, named[1], find_split(path, root))
+    return None
+
+
+def find_split(path, root):
+    """The split of the nearest folder that names one, or None. In RAW's name and below it, words count."""
+    *above, own = root.resolve().parts[-3:]
+    folders = [re.findall(r"[a-z0-9]+", part.lower()) for part in (own, *path.relative_to(root).parts[:-1])]
+    words = [[part.lower()] for part in above] + folders
+    return next((SPLIT_OF[word] for part in reversed(words) for word in part if word in SPLIT_OF), None)
+
+
+def with_splits(pairs):
+    """The pairs with a split each. A scene without one is for training, but a release's last ones are for testing."""
+    scenes = {}
+    for pair in pairs:
+        scenes.setdefault((pair.release, pair.hazy.parent), set()).add(pair.scene.zfill(9))
+
+    def split(pair):
+        last = pair.release.last and sorted(scenes[pair.release, pair.hazy.parent])[-pair.release.last :]
+        return "test" if last and pair.scene.zfill(9) in last else "train"
+
+    return [pair if pair.split else replace(pair, split=split(pair)) for pair in pairs]

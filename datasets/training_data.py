@@ -1,0 +1,81 @@
+"""The data of a training: pairs to learn from and pairs to validate on, each with its domain's probabilities."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .domains import Domains, open_domains, prob_of
+from .pairs import Pairs, hold_out, open_split
+
+NUM_ENDS = 1000  # files of each side whose last bytes a fingerprint takes in
+
+
+@dataclass(frozen=True)
+class LabelledPairs:
+    """N pairs of one split. prob: N x K float32. domains: their text features, None for a network without fusion."""
+
+    pairs: Pairs
+    prob: np.ndarray
+    domains: Domains | None
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def text_facts(self, labels):
+        """`Domains.text_facts`, for a checkpoint; None without fusion."""
+        return self.domains and self.domains.text_facts(labels)
+
+    def fingerprint(self):
+        """What a resumed run recognises its data by: a digest of names, labels and text, then one of the images.
+
+        The second takes in every file's size and the last bytes of some, where a PNG has the checksum of its pixels:
+        quick also for 300,000 pairs, and the same for a copy on another disk, whose times differ.
+        """
+        labels = hashlib.sha256("\n".join(self.pairs.names).encode() + self.prob.tobytes())
+        labels.update(self.domains.text.tobytes() if self.domains else b"")
+        images = hashlib.sha256()
+        for side in (self.pairs.hazy, self.pairs.clear):
+            images.update(side.stamps[:, 0].tobytes())
+            for i in range(0, len(side), len(side) // NUM_ENDS + 1):
+                with open(side.path(i), "rb") as file:
+                    file.seek(max(side.stamps[i, 0] - 4096, 0))
+                    images.update(file.read())
+        return f"{labels.hexdigest()} {images.hexdigest()}"
+
+
+def open_parts(data, seed):
+    """The Pairs to train on and those to validate on."""
+    pairs = open_split(data, data.train)
+    if isinstance(data.val, str):
+        return pairs, open_split(data, data.test if data.val == "test-crop" else data.val)
+    return [pairs.subset(indices) for indices in hold_out(pairs.names, data.val, seed)]
+
+
+def count_training_pairs(data, seed):
+    """How many pairs there are to train on; None where the set is not there yet."""
+    return len(open_parts(data, seed)[0]) if Path(data.folder).exists() else None
+
+
+def open_training(config, identify):
+    """The LabelledPairs to train on and those to validate on.
+
+    config: all settings. identify: gives what tells the weights of `text.weights` apart.
+    Raises ValueError where a set is not whole or not labelled as the settings ask.
+    """
+    labelled = []
+    for part in open_parts(config.data, config.seed):
+        domains, prob = None, np.zeros((len(part), 1), np.float32)
+        if config.model.fusion != "none":
+            domains = open_domains(part.folder, config.text, identify(config.text.weights))
+            prob = prob_of(domains, part.names, config.text.labels, config.seed if config.text.shuffle else None)
+            domains = replace(domains, names=(), prob=prob)  # names need much memory
+        labelled.append(LabelledPairs(part, prob, domains))
+    _ = labelled[1].pairs.sizes  # the headers are read here, where a mistake is told once for all processes
+    return labelled
+
+
+def validation_crop(config):
+    """Pixels a side of the validation images' centre crops; None: whole images."""
+    return config.train.crop if config.data.val == "test-crop" else config.data.val_crop
