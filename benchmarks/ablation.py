@@ -14,7 +14,6 @@ the command is given again. What is tested is the last step's averaged weights: 
 The runs are checkpoints/ablation-CONFIG-SEED. Right domains are those of the set's domains.csv.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -24,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from utils.config import load_config  # noqa: E402
+from utils.results import read_metrics  # noqa: E402
 from utils.script import Parser, run  # noqa: E402
 
 CONTROLS = ("shuffled", "uniform")
@@ -55,7 +55,7 @@ def main():
             trained = train("predicted", "calip", seed, settings)
             groups.setdefault("predicted", []).append(test(trained, "calip", seed, settings, "right", args.crop))
 
-    environment = json.loads(Path(groups[configs[0]][0], "metrics.json").read_text())["environment"]
+    environment = read_metrics(groups[configs[0]][0])["environment"]
     print(f"Command: `python benchmarks/ablation.py {' '.join(sys.argv[1:])}`; seeds {', '.join(seeds)}.")
     versions = {name: value for name, value in environment.items() if isinstance(value, (str, int))}
     print(f"Versions: {', '.join(f'{name} {value}' for name, value in versions.items())}.\n")

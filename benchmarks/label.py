@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.measure import high_water, machine, timed
+from benchmarks.measure import machine, peak_memory, timed
 from clip_text import encode
 from datasets.images import read_image
 from datasets.listing import list_images
@@ -96,7 +96,7 @@ def peak(args):
         args.data = scratch
         zero_shot, paths, config = prepare(args)
         list(encode(paths, lambda: zero_shot, config))
-    return high_water("self") // 2**20
+    return peak_memory() // 2**20
 
 
 def prepare(args):

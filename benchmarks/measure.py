@@ -1,16 +1,16 @@
-"""What the benchmarks share: the machine in a line, seconds, memory. Imports torch only where it is needed."""
+"""What the benchmarks share: the machine in a line, seconds, memory."""
 
 import platform
 import re
 import time
 from pathlib import Path
 
+import torch
+
 
 def machine(device="cpu"):
     """Hardware and versions, in a line. device: a torch device or its name."""
-    import torch
-
-    if str(device).startswith("cuda"):
+    if torch.device(device).type == "cuda":
         name = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
     else:
         found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
@@ -22,9 +22,7 @@ def timed(function, device="cpu"):
     """Seconds that a call takes, with the work that it leaves to the GPU."""
 
     def synchronise():
-        if str(device).startswith("cuda"):
-            import torch
-
+        if torch.device(device).type == "cuda":
             torch.cuda.synchronize()
 
     synchronise()
@@ -35,22 +33,8 @@ def timed(function, device="cpu"):
 
 
 def peak_memory(device="cpu"):
-    """Most bytes so far: of this whole process on a CPU, of tensors on CUDA."""
-    if not str(device).startswith("cuda"):
-        return high_water("self")
-    import torch
-
-    return torch.cuda.max_memory_allocated()
-
-
-def high_water(pid):
-    """The largest resident size of a process so far, in bytes, by Linux; 0 when it has ended.
-
-    (Its rusage would begin with its parent's.)
-    """
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    found = re.search(r"VmHWM:\s*(\d+) kB", status)
-    return int(found.group(1)) * 1024 if found else 0
+    """Most bytes so far: of tensors on CUDA; on a CPU of this whole process, as Linux counts them."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status).group(1)) * 1024

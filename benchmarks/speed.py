@@ -1,296 +1,203 @@
-"""Speed and memory, side by side in one run: the plain network, this project's forms and, if given, a published file.
+"""Speed and memory of the plain network, of this project's forms and, if given, of a published file.
 
-    python benchmarks/speed.py                                              size s, 620x460, fp32 and bf16, this machine
-    python benchmarks/speed.py --train --crop 128 --batch 4                 training steps instead of inference
-    python benchmarks/speed.py --peer MixDehazeNet.py --json speed.json     beside a published model file, run as it is
-    python benchmarks/speed.py --train --contrastive resnet152              with the contrastive loss (random weights)
+    python benchmarks/speed.py inference                                    size s, 620x460, on this machine's CPU
+    python benchmarks/speed.py training                                     training steps of 4 x 128 x 128
+    python benchmarks/speed.py inference --image 3840x2160 --rows form      memory for a large image
+    python benchmarks/speed.py inference --device cuda --image 620x460 1920x1080 --precision fp32 fp16
+    python benchmarks/speed.py training --published MixDehazeNet.py         beside a published model file, run as it is
 
-Every row is a process of its own, so that its peak memory is its own; the rows take turns, one repetition each, and the
-table shows medians and ratios to the first row. "CPU ms" is what the process used of its cores; with --threads 1 it
-says the same as "ms" on an idle machine, and still does where other processes run. Memory is the whole process's peak
-(VmHWM) on a CPU, the allocator's on CUDA. Where OpenVINO or ONNX Runtime is installed, a row runs the network's ONNX
-file by it, in a process without torch. "limit" is the time that the convolutions need at least on this device: each
-input and weight read and each output written once at the measured bandwidth, or all multiply-adds done at the measured
-rate, whichever is longer.
+Prints a Markdown table, each row as soon as it is measured. A row that fails says why, and the others go on. The rows:
+
+    published   the model file, under autocast
+    plain       the network of models/mixdehazenet.py, under autocast
+    form        its faster form, without CUDA graphs
+    graph       the form in CUDA graphs, as train.py, test.py and predict.py run it on CUDA
+
+"ran" is what served: where a form fails its proof, the plain network does. "ms" is the median of the repetitions,
+"least" the shortest. "CPU ms" is the time that the process used of all its cores, for machines that other jobs share.
+"first s" are the seconds from building the network to its first result, with the proof and the compilation of kernels.
+"peak GB" is the allocator's on CUDA. On a CPU it is the whole process's, so each row is a process of its own. Weights
+are random: they change neither time nor memory.
 """
 
-import argparse
+import gc
 import importlib.util
 import inspect
-import json
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
+from contextlib import redirect_stdout
+from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import engines  # noqa: E402
-from benchmarks.engines import ENGINES, missing  # noqa: E402
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+
 from benchmarks.measure import machine, peak_memory, timed  # noqa: E402
+from models import build_model, inference_form, kernels_report, training_form, training_graph  # noqa: E402
+from utils.evaluate import DTYPES, autocast  # noqa: E402
 from utils.script import Parser, run  # noqa: E402
 
-FORMS = "peer", "plain", "form", "form-recompute", "form-compiled", "form-openvino"
-
-# The processes import torch in their own time: `main` stays a small process without it.
+COLUMNS = "task size precision images row ran ms least images/s CPU_ms peak_GB first_s".split()
+WARM = 2  # calls after the first that are not counted, on CUDA
 
 
 def main(argv=None):
     parser = Parser(__doc__)
-    parser.add_argument("--size", default="s", help="n, t, s, b, l")
+    parser.add_argument("task", choices=("inference", "training"))
+    parser.add_argument("--size", nargs="+", default=["s"], help="of the network: n, t, s, b, l")
     parser.add_argument("--fusion", default="calip", help="of the project's rows: calip, parametric, none")
-    parser.add_argument("--train", action="store_true", help="training steps instead of inference")
-    parser.add_argument("--height", type=int, default=460, help="pixels, inference")
-    parser.add_argument("--width", type=int, default=620)
-    parser.add_argument("--crop", type=int, default=128, help="pixels, training")
-    parser.add_argument("--batch", type=int, help="default: 1, training 4")
-    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], help="the first is that of the first row")
+    parser.add_argument("--precision", nargs="+", default=["fp32"], choices=DTYPES)
+    parser.add_argument("--image", nargs="+", metavar="WIDTHxHEIGHT", help="620x460; training: 128x128")
+    parser.add_argument("--batch", type=int, help="images a batch: 1; training: 4")
+    parser.add_argument("--rows", nargs="+", choices=("published", "plain", "form", "graph"), help="only these")
+    parser.add_argument("--published", type=Path, metavar="FILE", help="it defines MixDehazeNet_<size>()")
+    parser.add_argument("--recompute", action="store_true", help="train.recompute of the training form")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, help="of a CPU; default: all")
     parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--peer", type=Path, help="a published model file, which defines MixDehazeNet_<size>()")
-    parser.add_argument("--contrastive", metavar="RESNET", help="train with the contrastive loss, too")
-    parser.add_argument("--rows", nargs="+", choices=(*FORMS, *ENGINES), help="only these")
-    parser.add_argument("--no-limits", action="store_true", help="leave the device's limits unmeasured")
-    parser.add_argument("--json", type=Path, help="file to keep the figures in")
-    parser.add_argument("--row", help=argparse.SUPPRESS)  # what a child process runs
-    parser.add_argument("--exported", type=Path, help=argparse.SUPPRESS)  # folder of the ONNX file and its inputs
+    parser.add_argument("--only", type=int, help="measure this row alone, and print no head")
     args = parser.parse_args(argv)
-    args.batch = args.batch or (4 if args.train else 1)
-    if args.row:
-        return child(args)
+    args.image = args.image or ["128x128" if args.task == "training" else "620x460"]
+    args.batch = args.batch or (4 if args.task == "training" else 1)
+    device = torch.device(args.device)
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
 
-    names = rows(args)
-    timings = {name: [] for name in names}
-    with tempfile.TemporaryDirectory() as folder:
-        device = ask(start(argv, "limits", folder), "go")
-        if any(name.split()[0] in ENGINES for name in names):
-            ask(start(argv, "export", folder), "go")
-        children = {name: start(argv, name, folder) for name in names}
-        for repetition in range(args.repetitions + 1):
-            for name, process in children.items():
-                figures = ask(process, "go")
-                if repetition:  # the first warms up
-                    timings[name].append(figures)
-        memory = {name: ask(process, "end") for name, process in children.items()}
-    results = {
-        "settings": {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()},
-        **device,
-        "rows": {
-            name: {**{key: [t[key] for t in timings[name]] for key in ("seconds", "cpu_seconds")}, **memory[name]}
-            for name in names
-        },
-    }
-    print(table(results, args))
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
+    cases = list(product(args.size, args.precision, args.image, rows(args)))
+    if args.only is not None:
+        cases = [cases[args.only]]
+    else:
+        print(f"{machine(device)}\n\n| {' | '.join(COLUMNS).replace('_', ' ')} |\n|{'---|' * len(COLUMNS)}", flush=True)
+    for i, case in enumerate(cases):
+        if device.type == "cpu" and args.only is None:
+            again = sys.argv[1:] if argv is None else argv
+            subprocess.run([sys.executable, __file__, *map(str, again), "--only", str(i)])
+        else:
+            print(line(args, *case, device), flush=True)
 
 
 def rows(args):
-    """Names "form precision", in order; the first is what the others are compared with."""
-    default = ["peer"] * bool(args.peer) + ["plain", "form"] + ["form-recompute"] * args.train
-    if args.device == "cpu" and not args.train:
-        default += ["form-openvino"] * bool(importlib.util.find_spec("openvino"))
-        default += [engine for engine in ENGINES if not missing(engine)]
-    for engine in ENGINES.keys() & set(args.rows or ()):
-        if args.device != "cpu" or args.train:
-            raise ValueError(f"row {engine} is of inference on a CPU")
-        if missing(engine):
-            raise ValueError(f"row {engine} needs packages that are not installed: pip install {missing(engine)}")
-    pairs = ((form, precision) for precision in args.precision for form in args.rows or default)
-    names = [f"{form} {precision}" for form, precision in pairs if precision in ENGINES.get(form, args.precision)]
-    if not names:
-        raise ValueError(f"--rows {' '.join(args.rows)} has nothing to run in {' or '.join(args.precision)}")
-    return names
+    """The names of the rows that the device and the arguments allow."""
+    possible = ["published"] * bool(args.published) + ["plain", "form"] + ["graph"] * (args.device != "cpu")
+    return [name for name in possible if name in (args.rows or possible)]
 
 
-def start(argv, name, folder):
-    command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv), "--exported", folder, "--row", name]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def line(args, size, precision, image, row, device):
+    """Measure a row, and return it as a line of the table."""
+    head = f"| {args.task} | {size} | {precision} | {args.batch} x {image} | {row} "
+    try:
+        figures = measure(args, size, precision, image, row, device)
+    except Exception as error:  # such as too little memory: the other rows are still worth having
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return f"{head}| FAILED: {text[:200]} {'|' * (len(COLUMNS) - 5)}"
+    finally:
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    return f"{head}| {' | '.join(figures)} |"
 
 
-def ask(process, word):
-    """Send a child process one word and read its answer, a line of JSON."""
-    print(word, file=process.stdin, flush=True)
-    line = process.stdout.readline()
-    if not line:
-        raise ValueError(f"row {process.args[-1]!r} ended early: its error is above")
-    return json.loads(line)
-
-
-def table(results, args):
-    shape = (
-        f"{args.batch} x {args.crop} x {args.crop}" if args.train else f"{args.batch} x {args.height} x {args.width}"
-    )
-    base = next(iter(results["rows"].values()))
-    columns = ("ms", 9), ("CPU ms", 9), ("images/s", 10), ("MB", 8), ("speed", 9), ("memory", 9), ("limit ms", 10)
-    lines = [
-        f"{'training step' if args.train else 'inference'}, {shape}, size {args.size}, medians of {args.repetitions}",
-        results["machine"],
-        " " * 22 + "".join(f"{name:>{width}}" for name, width in columns) + " of limit",
-    ]
-    for name, row in results["rows"].items():
-        median, cpu, memory = statistics.median(row["seconds"]), statistics.median(row["cpu_seconds"]), row["memory"]
-        line = f"{name:22}{median * 1e3:9.0f}{cpu * 1e3:9.0f}{args.batch / median:10.2f}{memory / 1e6:8.0f}"
-        line += f"{statistics.median(base['seconds']) / median:8.2f}x{memory / base['memory']:8.2f}x"
-        if results["limits"]:
-            limit = results["limits"][name.split()[1]]["seconds"]
-            line += f"{limit * 1e3:10.1f}{limit / median:9.0%}"
-        lines.append(line)
-    for precision, limit in results["limits"].items():
-        work, rate = limit["multiply_adds"] / 1e9, limit["multiply_adds_per_second"] / 1e9
-        traffic, bandwidth = limit["bytes"] / 1e6, limit["bytes_per_second"] / 1e9
-        lines.append(
-            f"{precision}: {work:.1f} G multiply-adds at {rate:.0f} G/s, {traffic:.0f} MB at {bandwidth:.1f} GB/s"
-        )
-    lines.append(f"memory before the network is built: {base['before'] / 1e6:.0f} MB")
-    return "\n".join(lines)
-
-
-# ---- in a child process ----
-
-
-def child(args):
-    """Answer words on standard input with lines of JSON: "go" runs the row once, "end" gives its memory."""
-    name, _, precision = args.row.partition(" ")
-    if name not in ENGINES:
-        import torch
-
-        if args.threads:
-            torch.set_num_threads(args.threads)
-        torch.backends.cudnn.allow_tf32 = False
-    answers = os.fdopen(os.dup(1), "w")  # what a published file prints must not mix with the answers
-    os.dup2(2, 1)
-    device = args.device if name in ENGINES else torch.device(args.device)
-    once, before = None, peak_memory(device)
-    for word in sys.stdin:
-        if name == "limits":
-            answer = {"machine": machine(device), "limits": {} if args.no_limits else all_limits(args, device)}
-        elif name == "export":
-            export(args)
-            answer = {}
-        elif word.strip() == "end":
-            answer = {"memory": peak_memory(device), "before": before}
-        else:
-            once = once or build(args, name, precision, device)
-            before_cpu = time.process_time()
-            answer = {"seconds": timed(once, device), "cpu_seconds": time.process_time() - before_cpu}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
-def build(args, form, precision, device):
-    """A function that runs one image batch or one training step."""
-    if form in ENGINES:
-        return engines.load(args.exported, form, precision, args.threads)
-
-    import torch
-
-    from utils.evaluate import DTYPES, autocast
-
+def measure(args, size, precision, image, row, device):
+    """The cells after the row's name."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     torch.manual_seed(0)
-    network, second = peer(args) if form == "peer" else plain(args)
-    network.to(device).train(args.train)
-    side = (args.crop, args.crop) if args.train else (args.height, args.width)
-    hazy, clear = (torch.rand(args.batch, 3, *side, device=device) * 2 - 1 for _ in range(2))
-    inputs = [hazy] if second is None else [hazy, second.to(device)]
-    if not args.train:
-        if form.startswith("form"):
-            from models import inference_form, openvino_form
+    start = time.perf_counter()
+    once, ran = (training_step if args.task == "training" else inference)(args, size, precision, image, row, device)
+    timed(once, device)
+    first = time.perf_counter() - start
+    for _ in range(WARM if device.type == "cuda" else 0):
+        once()
+    before = time.process_time()
+    seconds = [timed(once, device) for _ in range(args.repetitions)]
+    used = (time.process_time() - before) / args.repetitions
+    median = statistics.median(seconds)
+    return [
+        ran,
+        f"{1e3 * median:.2f}",
+        f"{1e3 * min(seconds):.2f}",
+        f"{args.batch / median:.2f}",
+        f"{1e3 * used:.0f}",
+        f"{peak_memory(device) / 1e9:.2f}",
+        f"{first:.1f}",
+    ]
 
-            network = (openvino_form if form == "form-openvino" else inference_form)(network, DTYPES[precision])
-            network = torch.compile(network) if form == "form-compiled" else network
+
+def inference(args, size, precision, image, row, device):
+    """A function that runs the network on one batch, and what it runs."""
+    network, inputs = make(args, size, image, row, device)
+    network.eval()
+    if row in ("form", "graph"):
+        network = inference_form(network, DTYPES[precision])
+        ran = kernels_report("inference")["path"]
+        if row == "form" and ran == "graph":
+            network, ran = network.network, "form"
 
         def once():
-            with torch.no_grad(), autocast(device, precision):
-                network(*inputs)
+            network(*inputs)
 
-        return once
+        once()  # a graph is recorded at the second image of a size
+        return once, ran
 
-    if form.startswith("form"):
-        from models import training_form
+    def once():
+        with torch.no_grad(), autocast(device, precision):
+            network(*inputs)
 
-        network = training_form(network, recompute=form == "form-recompute")
-        network = torch.compile(network) if form == "form-compiled" else network
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-    term = contrastive(args.contrastive, published=not form.startswith("form"))
+    return once, row
+
+
+def training_step(args, size, precision, image, row, device):
+    """A function that makes one optimisation step, and what it runs."""
+    network, inputs = make(args, size, image, row, device)
+    network.train()
+    ran = row
+    if row in ("form", "graph"):
+        network = training_form(network, DTYPES[precision], args.recompute)
+        stepped = training_graph(network, *inputs, DTYPES[precision]) if row == "graph" else network
+        ran = kernels_report("training")["path"]
+        ran = "form" if row == "form" and ran == "graph" else ran
+    else:
+        stepped = network
+    clear = torch.rand_like(inputs[0]) * 2 - 1
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-4, fused=device.type == "cuda")
 
     def once():
         optimizer.zero_grad()
         with autocast(device, precision):
-            output = network(*inputs)
-            loss = torch.nn.functional.l1_loss(output.float(), clear)
-            if term is not None:
-                loss = loss + 0.1 * term.to(device)(output.float(), clear, hazy)
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
+            output = stepped(*inputs)
+        nn.functional.l1_loss(output.float(), clear).backward()
+        optimizer.step()
 
-    return once
+    return once, ran
 
 
-def export(args):
-    """Write the plain network, with what `build` would give it, for an engine."""
-    import torch
-
-    torch.manual_seed(0)
-    network, prob = plain(args)
-    hazy = torch.rand(args.batch, 3, args.height, args.width) * 2 - 1
-    engines.export(network, {"hazy": hazy, "prob": prob}, args.exported)
-
-
-def plain(args):
-    import torch
-
-    from models import build_model
-
-    text = torch.nn.functional.normalize(torch.randn(2, 512), dim=1)
-    prob = torch.tensor([[0.9, 0.1]]).expand(args.batch, 2)
-    network = build_model(args.size, args.fusion, text=text, window=256)  # that of the published crop
-    return network, None if args.fusion == "none" else prob
+def make(args, size, image, row, device):
+    """The network of a row and its inputs: random images in [-1, 1], and what a fusion takes beside them."""
+    width, height = map(int, image.split("x"))
+    hazy = torch.rand(args.batch, 3, height, width) * 2 - 1
+    text = nn.functional.normalize(torch.randn(2, 512), dim=1)
+    if row == "published":
+        network = published(args.published, size)
+        takes_text = len(inspect.signature(network.forward).parameters) > 1
+        second = text[:1].expand(args.batch, 1, 512) if takes_text else None
+    else:
+        network = build_model(size, args.fusion, text=text, window=256)  # that of the published crop
+        second = None if args.fusion == "none" else torch.tensor([[0.9, 0.1]]).expand(args.batch, 2)
+    inputs = [hazy] if second is None else [hazy, second.contiguous()]
+    return network.to(device), [tensor.to(device) for tensor in inputs]
 
 
-def peer(args):
-    """The network of a published model file, and the text that it takes beside the image, B x 1 x 512, if it does."""
-    import torch
-
-    spec = importlib.util.spec_from_file_location("peer", args.peer)
+def published(path, size):
+    """The network of a published model file, whose printing goes to standard error."""
+    spec = importlib.util.spec_from_file_location("published", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    network = getattr(module, f"MixDehazeNet_{args.size}")()
-    takes_text = len(inspect.signature(network.forward).parameters) > 1
-    text = torch.nn.functional.normalize(torch.randn(1, 1, 512), dim=2).expand(args.batch, 1, 512)
-    return network, text if takes_text else None
-
-
-def all_limits(args, device):
-    from benchmarks.limits import limit
-    from utils.evaluate import DTYPES
-
-    return {precision: limit(*one_run(args), DTYPES[precision], device) for precision in args.precision}
-
-
-def one_run(args):
-    """What `limits` needs to know of a row's run: the plain network, its inputs, whether it is a training step."""
-    import torch
-
-    side = (args.crop, args.crop) if args.train else (args.height, args.width)
-    network, second = plain(args)
-    return network, torch.empty(args.batch, 3, *side), second, args.train
-
-
-def contrastive(name, published):
-    if name is None:
-        return None
-    from torchvision import models
-
-    from utils.losses import Contrastive
-
-    return Contrastive(models.get_model(name), published)
+    with redirect_stdout(sys.stderr):
+        spec.loader.exec_module(module)
+        return getattr(module, f"MixDehazeNet_{size}")()
 
 
 if __name__ == "__main__":
