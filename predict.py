@@ -30,7 +30,6 @@ from utils.evaluate import DTYPES
 from utils.memory import free_memory, parse_size
 from utils.script import Parser, is_out_of_memory, one_line, run
 from utils.settings import Text
-from utils.slowness import tell_of_slowness
 
 FORMS = {"own": inference_form, "openvino": openvino_form}  # of the network, by --engine
 
@@ -49,8 +48,6 @@ def main(argv=None):
     network, text = load_network(args.checkpoint, args.text)
     if args.checkpoint == "starter":
         print("weights: the starter's, trained on rendered scenes and five photographs (weights/starter.md)")
-    if args.engine == "own":
-        tell_of_slowness(device, args.precision)
     form = FORMS[args.engine](network.to(device), DTYPES[args.precision])
     find_prob = domain_finder(args.domain, text, network, args.clip_weights, device)
 

@@ -68,9 +68,9 @@ def test(config, device, overrides=()):
     torch.backends.cudnn.allow_tf32 = False
 
     # Data: the pairs of the split, known by their fingerprint.
-    pairs = distributed.on_main(lambda: open_split(config.data, config.data.test))
+    pairs = distributed.on_main(open_split)(config.data, config.data.test)
     names = pairs.names
-    digits = distributed.on_main(lambda: fingerprint(pairs))
+    digits = distributed.on_main(fingerprint)(pairs)
     if config.test.input == "clear":
         pairs.input = pairs.clear
 
@@ -81,7 +81,7 @@ def test(config, device, overrides=()):
     order = same_size_batches(samples.sizes, config.test.batch, distributed.rank(), distributed.world_size())
     batches = Batches(samples, order, device, config.data.workers)
     path = facts["checkpoint"] and facts["checkpoint"]["path"]
-    folder = distributed.on_main(lambda: results_folder(config.run, config.data.test, config.test, path, digits))
+    folder = distributed.on_main(results_folder)(config.run, config.data.test, config.test, path, digits)
 
     # Scores: one row an image. Its picture, if asked for, is written as soon as it is made.
     files = [folder / "images" / name for name in image_names(names)]

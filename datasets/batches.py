@@ -1,6 +1,7 @@
 """Batches on a device: 8-bit images travel as bytes, a quarter of the floats' size, and become floats there."""
 
 import os
+import signal
 
 import torch
 from torch.utils.data import DataLoader, default_collate
@@ -20,8 +21,9 @@ class Batches:
         self.loader = DataLoader(
             dataset,
             batch_sampler=order,
-            num_workers=num_cores() if workers is None else workers,
+            num_workers=num_workers(workers),
             collate_fn=collate,
+            worker_init_fn=ignore_signals,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # torch's own, whose state is saved, is left alone
         )
@@ -44,6 +46,18 @@ class Batches:
 def num_cores():
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
+
+
+def num_workers(wanted):
+    """The setting data.workers as a number; None: this process's share of the machine's cores, at most 8."""
+    share = num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's number of processes here
+    return max(1, min(8, share)) if wanted is None else wanted
+
+
+def ignore_signals(worker):
+    """Terminals and schedulers signal workers, too, but the main process needs them to finish its step."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def collate(samples):

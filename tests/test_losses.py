@@ -95,5 +95,5 @@ def refuse(*args, **kwargs):
 
 def test_a_file_that_would_run_code_is_refused(tmp_path):
     torch.save({"weights": Contrastive}, tmp_path / "bad.pt")
-    with pytest.raises(ValueError, match="broken or holds more than tensors"):
+    with pytest.raises(ValueError, match="damaged or holds more than tensors"):
         contrastive_loss("resnet18", str(tmp_path / "bad.pt"), False)

@@ -18,8 +18,9 @@ from models.build import MERGES
 from models.fusion import FUSIONS
 from utils.config import choices, from_plain, load_config, to_yaml
 from utils.metrics import pool, psnr, ssim
-from utils.settings import RANGES, Config, check
+from utils.settings import Config, check, fields
 
+RANGES = {key: metadata["range"] for key, _, metadata in fields(Config()) if "range" in metadata}
 few = settings(max_examples=25, deadline=None)
 side = st.integers(1, 90)
 

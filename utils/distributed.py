@@ -1,42 +1,71 @@
 """The processes of one training run, as torchrun starts them; without torchrun there is one."""
 
+import functools
 import os
+import signal
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch.distributed.nn.functional import all_reduce
+from torch.distributed.rendezvous import rendezvous
+from torch.nn import SyncBatchNorm
+from torch.nn.parallel import DistributedDataParallel
 
-TIMEOUT = timedelta(hours=12)  # for the others while the main process reads a large set, on slow disks
+RENDEZVOUS = timedelta(minutes=5)  # until all processes have started
+ON_MAIN = timedelta(hours=12)  # while the main process does something for all, such as reading a large set
+
+_main_group = None  # of all processes, for what waits for the main one
 
 
 @contextmanager
 def processes(device_name):
     """Join the process group, if torchrun made one, and leave it at the end. Yields this process's device.
 
-    device_name: "auto", "cpu" or "cuda". Raises ValueError when CUDA is asked for and not there.
+    device_name: "auto", "cpu" or "cuda". Raises ValueError where CUDA is asked for and missing, or where the main
+    process does not answer.
     """
+    global _main_group
     device = pick_device(device_name)
-    joined = "RANK" in os.environ
-    if joined:
-        # gradients by NCCL; objects and flags on the CPU, where they wait for no GPU
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    if "RANK" not in os.environ:
+        yield device
+        return
+    store, rank, world_size = meet()
+    # gradients by NCCL; objects and flags on the CPU, where they wait for no GPU
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
+    _main_group = dist.new_group(backend="gloo", timeout=ON_MAIN)
     try:
         yield device
     finally:
-        if joined:
-            dist.destroy_process_group()
+        dist.destroy_process_group()
+
+
+def meet():
+    """Wait for the other processes: (store, rank, number of processes). SIGTERM ends the wait at once."""
+    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        return next(rendezvous("env://", timeout=RENDEZVOUS))
+    except dist.DistError:
+        place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        raise ValueError(
+            f"the processes did not meet at {place} (MASTER_ADDR:MASTER_PORT): check that the main process runs there, "
+            "that all were started, and that the port is free"
+        ) from None
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def pick_device(name):
-    """The torch device of a setting: "auto" is CUDA where there is one. Says so where a GPU is there that is no use."""
+    """The torch device of a setting: "auto" is CUDA where it works, with a note where it should and does not."""
     if name == "cpu":
         return torch.device("cpu")
-    with warnings.catch_warnings(action="ignore"):  # the reason is said below
+    with warnings.catch_warnings(action="ignore"):  # the message below gives the reason
         usable = torch.cuda.is_available()
     if not usable and name == "cuda":
         raise ValueError(f"device=cuda, but {why_no_gpu()}: use device=cpu or device=auto")
@@ -72,23 +101,28 @@ def world_size():
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def on_main(work):
-    """What work(), called by the main process alone, returns: on every process. All must call it.
+def on_main(function):
+    """Decorate a function that the main process runs for all: each gets its result; all must call it.
 
-    Only the main process's machine needs the files that work() reads. Where work() raises, the main process reports it
-    and the others leave with exit code 2 rather than wait for it.
+    Only the main process's machine needs the files that it reads. Where it raises, the main process reports it and the
+    others leave with exit code 2 rather than wait.
     """
-    if world_size() == 1:
-        return work()
-    outcome = [False, None]
-    try:
-        if rank() == 0:
-            outcome = [True, work()]
-    finally:
-        dist.broadcast_object_list(outcome)
-    if not outcome[0]:
-        sys.exit(2)
-    return outcome[1]
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        if world_size() == 1:
+            return function(*args, **kwargs)
+        outcome = [False, None]
+        try:
+            if rank() == 0:
+                outcome = [True, function(*args, **kwargs)]
+        finally:
+            dist.broadcast_object_list(outcome, group=_main_group)
+        if not outcome[0]:
+            sys.exit(2)
+        return outcome[1]
+
+    return run
 
 
 def gather(items):
@@ -119,3 +153,17 @@ def share_buffers(network):
     if world_size() > 1:
         for buffer in network.buffers():
             dist.broadcast(buffer, 0)
+
+
+def data_parallel(network, device, sync_batchnorm=False):
+    """The network as all processes step it together; sync_batchnorm: BatchNorm statistics over their whole batch."""
+    if world_size() == 1:
+        return network
+    if sync_batchnorm:
+        network = SyncBatchNorm.convert_sync_batchnorm(network)
+    return DistributedDataParallel(network, [device] if device.type == "cuda" else None)
+
+
+def exchange_gradients(network, now):
+    """The context of a backward pass: processes exchange gradients in it, or add up their own until they do."""
+    return nullcontext() if now or not isinstance(network, DistributedDataParallel) else network.no_sync()

@@ -10,11 +10,10 @@ def write_text(path, text):
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def write_bytes(path, data, previous=None):
+def write_bytes(path, data):
     """Write aside and move into place: a kill or a full disk at any instant leaves the old file or the new one.
 
-    Folders are made as needed. previous: where the file that is replaced is kept, if anywhere.
-    Raises OSError naming the file.
+    Folders are made as needed. Raises OSError naming the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,8 +23,6 @@ def write_bytes(path, data, previous=None):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            path.replace(previous)
         aside.replace(path)
     except OSError as error:
         error.filename, error.filename2 = str(path), None
@@ -41,3 +38,9 @@ def sha256(path):
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def first_line(error):
+    """An error's message as one line of at most 200 characters; the system's own words for an OSError."""
+    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

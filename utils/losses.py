@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from . import checkpoint
 from .distributed import mean_over_processes
+from .files import first_line
 
 LAYER_WEIGHTS = (1 / 16, 1 / 8, 1 / 4, 1.0)  # of layer1 .. layer4
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -65,24 +66,27 @@ class Contrastive(nn.Module):
         return (self.layer_weights * to_clear / (to_hazy + 1e-7)).sum()
 
 
-def loss_terms(settings):
-    """The terms of the loss: {name: (weight, module from (output, clear, hazy) to a scalar)}."""
-    terms = {"l1": (1.0, L1())}
-    if settings.contrastive:
-        term = contrastive_loss(settings.backbone, settings.weights, settings.published_features)
-        terms["contrastive"] = (settings.contrastive, term)
-    return terms
+class Loss(nn.Module):
+    """L1 and, where its weight is not 0, the contrastive term."""
 
-
-class L1(nn.Module):
-    """The mean absolute difference of output and clear image."""
+    def __init__(self, settings):
+        """settings: those of `loss`. Raises ValueError as `contrastive_loss`."""
+        super().__init__()
+        self.weight, self.contrastive = settings.contrastive, None
+        if self.weight:
+            self.contrastive = contrastive_loss(settings.backbone, settings.weights, settings.published_features)
 
     def forward(self, output, clear, hazy):
-        return F.l1_loss(output, clear)
+        """output, clear, hazy: B x 3 x H x W in [-1, 1]; returns scalars {"loss": the weighted sum, and its terms}."""
+        l1 = F.l1_loss(output, clear)
+        if not self.contrastive:
+            return {"loss": l1, "l1": l1}
+        contrastive = self.contrastive(output, clear, hazy)
+        return {"loss": l1 + self.weight * contrastive, "l1": l1, "contrastive": contrastive}
 
 
-def contrastive_loss(backbone, weights, published):
-    """Build the term from a torchvision ResNet's name and the tag or local file of its weights (None: random ones).
+def contrastive_loss(backbone, weights, published=False):
+    """Build the term from a torchvision ResNet's name and the tag or local file of its weights.
 
     Raises ValueError naming the setting and the ways out when the network or its weights cannot be had.
     """
@@ -91,30 +95,28 @@ def contrastive_loss(backbone, weights, published):
     names = [name for name in models.list_models() if name.startswith("resnet")]
     if backbone not in names:
         raise ValueError(f"loss.backbone must be one of {', '.join(names)}, got {backbone!r}")
-    resnet = models.get_model(backbone)
-    if weights is not None:
-        resnet.load_state_dict(resnet_weights(backbone, weights, resnet.state_dict()))
+    resnet, tags = models.get_model(backbone), models.get_model_weights(backbone).__members__
+    if Path(weights).is_file():
+        state = checkpoint.load(weights)
+    elif weights in tags:
+        state = download(tags[weights], backbone)
+    else:
+        raise ValueError(f"loss.weights={weights} is neither a file nor one of {', '.join(tags)}")
+    try:
+        resnet.load_state_dict(state)
+    except RuntimeError:
+        raise ValueError(f"loss.weights={weights} does not hold the weights of {backbone}: set loss.backbone") from None
     return Contrastive(resnet, published)
 
 
-def resnet_weights(backbone, weights, own):
-    """The state dict of a torchvision tag or a local file, checked against the network's own."""
-    from torchvision import models
-
-    if Path(weights).is_file():
-        state = checkpoint.load(weights)
-        if set(state) != set(own) or any(getattr(state[name], "shape", None) != own[name].shape for name in own):
-            raise ValueError(f"loss.weights={weights} does not hold the weights of {backbone}: set loss.backbone")
-        return state
-    tags = models.get_model_weights(backbone).__members__
-    if weights not in tags:
-        raise ValueError(f"loss.weights={weights} is neither a file nor one of {', '.join(tags)}")
+def download(weights, backbone):
+    """The state dict of a torchvision tag."""
     socket.setdefaulttimeout(10)
     try:
-        return tags[weights].get_state_dict(progress=False, check_hash=True)
+        return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, HTTPException, RuntimeError) as error:  # no connection, a bad answer, a wrong hash
         raise ValueError(
-            f"the {backbone} weights {weights} cannot be downloaded ({checkpoint.reason(error)}): "
+            f"the {backbone} weights {weights.name} cannot be downloaded ({first_line(error)}): "
             "give a local file, loss.weights=PATH, or train without them, loss.contrastive=0"
         ) from None
     finally:

@@ -1,4 +1,4 @@
-"""What of a training changes from step to step, and goes into its checkpoints."""
+"""Everything that changes during training and is saved in checkpoints."""
 
 import math
 
@@ -10,13 +10,13 @@ from .averaging import Average
 class TrainingState:
     """A network and all that steps it.
 
-    step: steps that are done. validated: the step of the last validation. best: its highest PSNR so far, dB.
+    step: number of steps taken. validated: the step of the last validation. best: the highest PSNR so far, dB.
     sums: {name: sum over the steps since the last report}, "num" of them.
     """
 
-    def __init__(self, network, settings, device):
-        """network: in its training form, on its device. settings: those of `train`."""
-        self.network = network
+    def __init__(self, network, settings, device, describe):
+        """network: on its device. settings: those of `train`. describe: gives what rebuilds a network."""
+        self.network, self.describe = network, describe
         # fused, it takes GradScaler's flag of an overflow on the GPU, which otherwise is read there at every step
         weights, fused = network.parameters(), device.type == "cuda"
         self.optimizer = torch.optim.AdamW(weights, settings.lr, weight_decay=settings.weight_decay, fused=fused)
@@ -29,10 +29,24 @@ class TrainingState:
         """The network that is validated: of averaged weights, where the run keeps an average."""
         return self.average.module if self.average else self.network
 
-    def count(self, values):
-        """Count a step that was made. values: its {name: number}."""
+    def count(self, values, names):
+        """Count a step that was taken. values: its {name: number}. names: of its images.
+
+        In fp16 GradScaler skips a step whose gradient overflows, and lowers its scale; below 1 that is an error, too.
+        Raises FloatingPointError where a value is not finite.
+        """
         self.step += 1
+        if self.scaler.is_enabled():
+            values["skipped"] = float(not math.isfinite(values["gradient_norm"]))
+            if values["skipped"] and self.scaler.get_scale() >= 1:
+                values["gradient_norm"] = 0.0
         for name, value in {**values, "num": 1}.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"{name} is {value} at step {self.step}, images {', '.join(names)}: lower train.lr, or set "
+                    "train.clip=1 or train.precision=fp32; the last checkpoint is from before, and another run=NAME "
+                    "can begin from it by model.init"
+                )
             self.sums[name] = self.sums.get(name, 0) + value
 
     def means(self):
@@ -40,41 +54,35 @@ class TrainingState:
         sums, self.sums = self.sums, {}
         return {name: total / sums["num"] for name, total in sums.items() if name != "num"}
 
-    def plain(self):
-        """Everything as state dicts and plain Python, but the network."""
+    def state_dict(self):
+        """Everything as state dicts and plain Python."""
         return {
             "step": self.step,
             "validated": self.validated,
             "best": self.best,
             "sums": self.sums,
+            "network": self.describe(self.network),
             "ema": self.average.module.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": torch.get_rng_state(),
         }
 
-    def put_back(self, saved):
-        """Take over a checkpoint that `run_folder.read_training` read. Raises ValueError where it does not fit."""
+    def load_state_dict(self, saved):
+        """Take over a checkpoint of the same settings. Raises ValueError where it does not fit."""
         try:
             self.network.load_state_dict(saved["network"]["state"])
             if self.average:
                 self.average.module.load_state_dict(saved["ema"])
                 self.average.num_updates = saved["step"]
-            groups = self.optimizer.state_dict()["param_groups"]  # of the same settings; the rate is set every step
+            groups = self.optimizer.state_dict()["param_groups"]  # the learning rate is set at every step
             self.optimizer.load_state_dict({"state": saved["optimizer"]["state"], "param_groups": groups})
             self.scaler.load_state_dict(saved["scaler"])
             torch.set_rng_state(saved["random"])
-            moments = self.optimizer.state.items()  # none, where fp16 has skipped every step so far
-            fit = len(moments) in (0, len(list(self.network.parameters()))) and all(
-                weight.shape == both["exp_avg"].shape == both["exp_avg_sq"].shape for weight, both in moments
-            )
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):  # of a file that somebody has changed
-            fit = False
-        if not fit:
-            raise ValueError("the last checkpoint does not fit its own settings: move it away, or set run=NAME")
-        self.step, self.validated, self.best, self.sums = (
-            saved[name] for name in ("step", "validated", "best", "sums")
-        )
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError("last.pt does not fit its own settings: move it away, or set run=NAME") from None
+        self.step, self.validated = saved["step"], saved["validated"]
+        self.best, self.sums = saved["best"], saved["sums"]
 
 
 def learning_rate(step, settings):
