@@ -23,16 +23,7 @@ from tqdm import tqdm
 
 from datasets.batches import num_cores
 from datasets.contact_sheet import write_contact_sheet
-from datasets.domains import (
-    STAND_IN,
-    Domains,
-    difference,
-    made_with,
-    one_hot,
-    read_domains,
-    save_domains,
-    stand_in_domains,
-)
+from datasets.domains import STAND_IN, Domains, difference, made_with, one_hot, read_domains, save_domains, stand_in
 from datasets.images import load
 from datasets.labels import read_labels
 from datasets.listing import list_images
@@ -67,7 +58,7 @@ def main(argv=None):
         images = list_images(folder, "hazy")
         if text.encoder == STAND_IN:
             if os.access(folder, os.W_OK):  # domains.csv alone is enough
-                save_domains(folder, stand_in_domains(folder, text.classes, text.prompts))
+                save_domains(folder, stand_in(folder, text.classes, text.prompts))
             print(f"{folder}: {len(images)} images")
         else:
             label(folder, images, config, zero_shot)
@@ -78,10 +69,8 @@ def main(argv=None):
 def label(folder, images, config, zero_shot):
     """Label the Listing of one split. zero_shot: called for the ZeroShot when there is something to encode."""
     # What is known: text features, labels by hand, probabilities of images that have not changed; NaN: to encode.
-    text, stored, weights = config.text, read_domains(folder), identify(config.text.weights)
-    if stored and weights == stored.source:  # a file that is not here any more
-        weights = stored.weights
-    made = made_with(text, weights)
+    text, stored = config.text, read_domains(folder)
+    made = made_with(text, identify(text.weights))
     if stored and difference(stored, made):
         stored = None
     features = stored.text if stored else zero_shot().text.numpy()
@@ -95,7 +84,9 @@ def label(folder, images, config, zero_shot):
         """The Domains of the images that are labelled so far."""
         done = np.flatnonzero(~np.isnan(prob[:, 0]))
         found = {"names": tuple(names[i] for i in done), "given": np.array([names[i] in by_hand for i in done], bool)}
-        return Domains(**made, **found, source=text.weights, text=features, prob=prob[done], stamps=images.stamps[done])
+        found |= {"prob": prob[done], "stamps": images.stamps[done], "text": features, "source": text.weights}
+        found |= {"weights": stored.weights} if stored else {}  # the settings may name a file that is gone
+        return Domains(**made | found)
 
     # Encode, and save now and then: a kill loses a minute of work, any other end nothing.
     todo, broken, saved = np.flatnonzero(np.isnan(prob[:, 0])), [], time.monotonic()
@@ -182,12 +173,10 @@ def summary(domains):
     """Class counts, mean confidence and the least certain images, as lines of text."""
     certainty, labels = domains.prob.max(1), domains.labels()
     counts = ", ".join(f"{name} {labels.count(name)}" for name in domains.classes)
-    lines = [f"  {counts}; mean confidence {certainty.mean():.3f}"]
     least = [i for i in np.argsort(certainty, kind="stable") if not domains.given[i]][:LEAST_CERTAIN]
-    if least:
-        named = ", ".join(f"{domains.names[i]} ({labels[i]} {certainty[i]:.3f})" for i in least)
-        lines.append(f"  least certain: {named}")
-    return "\n".join(lines)
+    named = ", ".join(f"{domains.names[i]} ({labels[i]} {certainty[i]:.3f})" for i in least)
+    more = f"\n  least certain: {named}" if least else ""
+    return f"  {counts}; mean confidence {certainty.mean():.3f}{more}"
 
 
 if __name__ == "__main__":

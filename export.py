@@ -29,7 +29,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from datasets.domains import load_domains
+from datasets.domains import read_domains
 from models import export_program, load_published, network_of, published_state
 from utils import checkpoint
 from utils.files import write_bytes
@@ -75,7 +75,7 @@ def main(argv=None):
 
 def open_network(saved, path, folder):
     """The network of a loaded checkpoint, and what a user of the exported file must know, as {name: text}."""
-    domains = load_domains(folder) if folder else None
+    domains = read_domains(folder) if folder else None
     if folder and domains is None:
         raise ValueError(f"--text {folder} holds no domains.npz: run clip_text.py on its data set first")
     with checkpoint.naming(path):

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from datasets.domains import STAND_IN, load_domains
+from datasets.domains import STAND_IN, read_domains
 from datasets.images import to_bytes, to_floats, to_image
 from datasets.photo_files import find_photos, plan
 from datasets.photos import read_photo, side_by_side, write_photo
@@ -103,7 +103,7 @@ def load_network(path, text_folder):
             f"{path} is a published MixCLDehazeNet checkpoint, which lacks its text embeddings: "
             "name a data set's folder that clip_text.py has labelled by --text"
         )
-    domains = load_domains(text_folder)
+    domains = read_domains(text_folder)
     if domains is None:
         raise ValueError(f"--text {text_folder} has no domains.npz: run clip_text.py on that data set first")
     with checkpoint.naming(path):

@@ -65,7 +65,7 @@ def stand_in_text(num_classes, width=WIDTH):
     return (orthonormal * np.sign(np.diag(triangle))).T.astype(np.float32)
 
 
-def stand_in_domains(folder, classes, prompts):
+def stand_in(folder, classes, prompts):
     """Domains with stand-in text and the labels of <folder>/domains.csv. Raises ValueError where it is missing."""
     labels = read_labels(folder, classes)
     if not labels:
@@ -103,7 +103,7 @@ def save_domains(folder, domains, table=True):
 def load_domains(folder):
     """<folder>/domains.npz with the corrections of domains.csv, or None without domains.npz.
 
-    Raises ValueError naming the file, and the line, that is broken.
+    Raises ValueError naming the file, and the line, that is wrong.
     """
     domains = read_domains(folder)
     if domains is None:
@@ -131,10 +131,9 @@ def read_domains(folder):
         raise ValueError(f"{path} cannot be read ({type(error).__name__}): {remedy}") from None
     text, prob, num_names, num_classes = domains.text, domains.prob, len(domains.names), len(domains.classes)
     fits = text.ndim == 2 and len(text) == num_classes and prob.shape == (num_names, num_classes)
-    if not (fits and text.dtype == prob.dtype == np.float32 and domains.given.shape == (num_names,)):
-        raise ValueError(f"{path} holds arrays that do not fit together: {remedy}")
-    if not np.isfinite(text).all() or not np.allclose(prob.sum(1), 1, atol=1e-3):
-        raise ValueError(f"{path} holds text features that are not finite, or probabilities not of sum 1: {remedy}")
+    fits &= text.dtype == prob.dtype == np.float32
+    if not fits or len(domains.given) != num_names or not np.allclose(prob.sum(1), 1, atol=1e-3):
+        raise ValueError(f"{path} holds arrays that do not fit together, or probabilities not of sum 1: {remedy}")
     return domains
 
 
@@ -169,7 +168,7 @@ def open_domains(folder, text, weights=None):
     """
     domains = load_domains(folder)
     if domains is None and text.encoder == STAND_IN:
-        return stand_in_domains(folder, text.classes, text.prompts)
+        return stand_in(folder, text.classes, text.prompts)
     if domains is None:
         raise ValueError(f"{folder} has no domains.npz: run clip_text.py with the same settings first")
     differs = difference(domains, made_with(text, weights))

@@ -16,22 +16,22 @@ from .listing import list_images, read_sizes
 from .synthetic import make_demo
 
 
-def split_folders(data):
-    """The folders that the `data` settings name: to train on, to test on and, if it is one, to validate on.
-
-    Without data.root they are rendered, once.
-    """
+def root_of(data):
+    """The folder of the `data` settings' set. Without data.root its scenes are rendered, once."""
     if data.root is None:
         make_demo(data.folder, data.scenes)
+    return Path(data.folder)
+
+
+def split_folders(data):
+    """The folders that the `data` settings name: to train on, to test on and, if it is one, to validate on."""
     validation = [data.val] if isinstance(data.val, str) and data.val != "test-crop" else []
-    return [Path(data.folder) / name for name in dict.fromkeys([data.train, data.test, *validation])]
+    return [root_of(data) / name for name in dict.fromkeys([data.train, data.test, *validation])]
 
 
 def open_split(data, split):
-    """The Pairs of one split of the `data` settings. Without data.root they are rendered, once."""
-    if data.root is None:
-        make_demo(data.folder, data.scenes)
-    return Pairs(data.folder, split, data.max_pixels)
+    """The Pairs of one split of the `data` settings."""
+    return Pairs(root_of(data), split, data.max_pixels)
 
 
 class Pairs:
@@ -100,14 +100,13 @@ class TrainingSamples(Dataset):
     def __init__(
         self, pairs, prob, seed, crop, edge_decay=0.0, flip=True, rotate=False, haze_strength=None, unknown=0.0
     ):
-        """prob: N x K array for the N pairs; haze_strength as in `thin`, None: as it is; unknown: the share of samples
-        that get every class equally instead; the rest as in `augment`."""
+        """prob: N x K, of the N pairs. haze_strength: as in `thin`; None: the haze stays. unknown: the share of samples
+        whose domain is hidden: uniform probabilities. The rest as in `augment`."""
         self.pairs, self.prob, self.seed, self.haze_strength, self.unknown = pairs, prob, seed, haze_strength, unknown
         self.crop, self.edge_decay, self.flip, self.rotate = crop, edge_decay, flip, rotate
 
     def __getitem__(self, sample):
-        """Returns hazy and clear (3 x crop x crop; of `to_bytes`, but of `to_tensor` where haze is thinned), prob (K)
-        and name."""
+        """Returns hazy and clear (3 x crop x crop as by `to_bytes`, thinned by `to_tensor`), prob (K) and name."""
         index, position = sample
         rng = np.random.default_rng((self.seed, 2, position))
         images = augment(self.pairs.read(index), rng, self.crop, self.edge_decay, self.flip, self.rotate)
@@ -136,7 +135,7 @@ class EvaluationSamples(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index):
-        """Returns hazy and clear (3 x H x W, of `to_bytes`), prob (K) and index."""
+        """Returns hazy and clear (3 x H x W, as `to_bytes`), prob (K) and index."""
         images = self.pairs.read(index)
         if self.crop:
             images = [centre_crop(image, self.crop) for image in images]
@@ -187,18 +186,13 @@ def hold_out(names, share, seed):
     """
     scenes = {}
     for index, name in enumerate(names):
-        scenes.setdefault(scene(name), []).append(index)
+        number = re.match(r"\d+(?=_)", name)  # RESIDE's names begin with SCENE_; another name is its own scene
+        scenes.setdefault(number.group() if number else name, []).append(index)
     if len(scenes) < 2:
         raise ValueError(f"{len(names)} pairs of one scene cannot be split: give data.val a split folder of its own")
-    held = []
-    for place in np.random.default_rng((seed, 3)).permutation(len(scenes))[:-1]:
-        held += list(scenes.values())[place]
+    groups, held = list(scenes.values()), []
+    for place in np.random.default_rng((seed, 3)).permutation(len(groups))[:-1]:
+        held += groups[place]
         if len(held) >= share * len(names):
             break
     return sorted(set(range(len(names))) - set(held)), sorted(held)
-
-
-def scene(name):
-    """What an image's name says of its scene: RESIDE's names begin with SCENE_; another name is its own scene."""
-    number = re.match(r"\d+(?=_)", name)
-    return number.group() if number else name

@@ -1,7 +1,7 @@
-"""A raw release laid out as a data set: links <to>/<split>/hazy|GT/NAME. RELEASES is the table of what is known.
+"""Lay a raw release out as a data set: links <to>/<split>/hazy|GT/NAME. RELEASES is the table of known ones.
 
-A file's side is told by its name (01_hazy.png, 01_GT.png) or by a folder above it (hazy, GT, ...). Two sides belong
-together where those folders, at any depth, lie beside each other, or all files in one folder.
+Whether a file is hazy or clear shows in its name (01_hazy.png, 01_GT.png) or in a folder above it (hazy, GT, ...). Two
+such folders, at any depth, belong together if they lie beside each other; or all files lie in one folder.
 """
 
 import re
@@ -19,9 +19,10 @@ from .photo_files import walk
 
 @dataclass(frozen=True)
 class Release:
-    """How a release names its images. hazy: pattern of a stem, whose first group is the scene. clear: its clear one's.
+    """How a release names its images.
 
-    last: how many of the highest scenes are the test split where no folder names one, as in the NTIRE challenges.
+    hazy: pattern of a hazy image's stem; its first group is the scene. clear: the clear image's stem, {} is the scene.
+    last: how many of the last scenes are for testing where no folder names a split, as in the NTIRE challenges.
     """
 
     name: str
@@ -38,18 +39,16 @@ RELEASES = (
     Release("I-HAZE", r"(\d+)_indoor_hazy", "{}_indoor_gt", last=5),
     Release("NH-HAZE or Dense-Haze", r"(\d+)_hazy", "{}_gt", last=5),
 )
-FOLDERS = {  # of images, in small letters
-    "hazy": ("hazy", "haze", "input", "in", "its_haze", "ots", "synthetic"),
-    "clear": ("gt", "clear", "target", "clean", "its_clear", "clear_images", "original"),
+SIDES = {  # of a pair, by folders in small letters
+    **dict.fromkeys(("hazy", "haze", "input", "in", "its_haze", "ots", "synthetic"), "hazy"),
+    **dict.fromkeys(("gt", "clear", "target", "clean", "its_clear", "clear_images", "original"), "clear"),
 }
-SIDES = {folder: side for side, folders in FOLDERS.items() for folder in folders}
 ENDS = {"hazy": "hazy", "gt": "clear"}  # of names
-SPLITS = {  # split: words in the names of folders
-    "train": ("train", "training", "its", "ots"),
-    "val": ("val", "validation"),
-    "test": ("test", "testing", "sots", "hsts", "nyuhaze500"),
+SPLITS = {  # by words in the names of folders
+    **dict.fromkeys(("train", "training", "its", "ots"), "train"),
+    **dict.fromkeys(("val", "validation"), "val"),
+    **dict.fromkeys(("test", "testing", "sots", "hsts", "nyuhaze500"), "test"),
 }
-SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words}
 LOOKED_FOR = (
     "images in folders hazy, haze, input or IN beside GT, gt, clear or target, named alike or as RESIDE (1_1_0.9.png, "
     "1.png) and Haze4K, and 01_hazy.png with 01_GT.png as O-HAZE, I-HAZE, NH-HAZE and Dense-Haze"
@@ -59,7 +58,7 @@ BORDER = 10  # pixels a side by which SOTS indoor's clear images exceed the hazy
 
 @dataclass(frozen=True)
 class RawPair:
-    """scene: the part of the names that both sides share. split: None where no folder tells it."""
+    """scene: what both names share. split: None where no folder names it."""
 
     hazy: Path
     clear: Path
@@ -69,10 +68,9 @@ class RawPair:
 
 
 def lay_out(roots, to):
-    """Lay the pairs below some folders out under `to`; returns in words what was laid out.
+    """Lay out the pairs below some folders under `to`; returns a summary, as lines of text.
 
-    Raises ValueError before anything is written, where there are no pairs, where two would get one name, and where `to`
-    is not empty.
+    Raises ValueError, before anything is written, if there are no pairs, two would get one name, or `to` is not empty.
     """
     for root in roots:
         if not root.is_dir():
@@ -112,25 +110,18 @@ def plan_files(pairs, to):
     """
     plan = {}
     for pair in tqdm(pairs, desc="sizes", unit="pair", delay=2, disable=None):
-        cropped = has_border(pair)
+        cropped = False
+        with suppress(ValueError):  # an image that cannot be read: a check of the set names it
+            hazy, clear = (image_size(path, None) for path in (pair.hazy, pair.clear))
+            cropped = all(a + 2 * BORDER == b for a, b in zip(hazy, clear, strict=True))
         clear_name = pair.hazy.stem + (".png" if cropped else pair.clear.suffix)
-        for side, name, planned in (
-            ("hazy", pair.hazy.name, (pair.hazy, False)),
-            ("GT", clear_name, (pair.clear, cropped)),
-        ):
-            target = to / pair.split / side / name
-            if plan.setdefault(target, planned) != planned:
-                both = f"{plan[target][0]} and {planned[0]}"
+        files = {f"hazy/{pair.hazy.name}": (pair.hazy, False), f"GT/{clear_name}": (pair.clear, cropped)}
+        for name, file in files.items():
+            target = to / pair.split / name
+            if plan.setdefault(target, file) != file:
+                both = f"{plan[target][0]} and {file[0]}"
                 raise ValueError(f"{both} would both become {target}: lay them out into two sets")
     return plan
-
-
-def has_border(pair):
-    """Whether the clear image is larger than the hazy one by BORDER pixels a side."""
-    with suppress(ValueError):  # an image that cannot be read: check_data.py names it
-        hazy, clear = (image_size(path, 2**40) for path in (pair.hazy, pair.clear))
-        return all(a + 2 * BORDER == b for a, b in zip(hazy, clear, strict=True))
-    return False
 
 
 def find_pairs(roots):
@@ -153,7 +144,7 @@ def find_pairs(roots):
 
 
 def place(path, root):
-    """{side: the folders, as tuples, in which both sides may lie}; empty where nothing tells the side."""
+    """{side: the folders, as tuples, that may hold both sides}; empty where neither name nor folder gives the side."""
     parts = path.relative_to(root).parts[:-1]
     sides = [SIDES.get(part.lower()) for part in parts]
     named = [i for i, side in enumerate(sides) if side]
@@ -180,7 +171,7 @@ def find_split(path, root):
     *above, own = root.resolve().parts[-3:]
     folders = [re.findall(r"[a-z0-9]+", part.lower()) for part in (own, *path.relative_to(root).parts[:-1])]
     words = [[part.lower()] for part in above] + folders
-    return next((SPLIT_OF[word] for part in reversed(words) for word in part if word in SPLIT_OF), None)
+    return next((SPLITS[word] for part in reversed(words) for word in part if word in SPLITS), None)
 
 
 def with_splits(pairs):
