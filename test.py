@@ -19,6 +19,7 @@ results of another test are not replaced: name another run, and the checkpoint.
 import math
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,7 @@ def test(config, device, overrides=()):
             write_image(files[index], to_image(output))
 
     before = time.perf_counter()
+    progress = partial(tqdm, unit="batch", disable=True if distributed.rank() else None)
     rows = evaluate(network, batches, device, progress=progress, keep=write_images if config.test.images else None)
     seconds = time.perf_counter() - before
     if distributed.rank():
@@ -125,7 +127,7 @@ def test(config, device, overrides=()):
 
 def another_method(config, pairs, *_):
     """Images in the place of a network; a pair's "probability" is its index. Returns what `trained_network` does."""
-    name, labels = Path(config.test.outputs).resolve().name, read_labels(pairs.folder, config.text.classes)
+    name = Path(config.test.outputs).resolve().name
     facts = {
         "outputs": name,
         **dict.fromkeys(("checkpoint", "trained_with", "parameters", "multiply_adds")),
@@ -135,7 +137,7 @@ def another_method(config, pairs, *_):
     }
     outputs = Outputs(config.test.outputs, pairs, config.data.max_pixels)
     index = np.arange(len(pairs), dtype=np.float32)[:, None]
-    return outputs, index, [labels.get(name, "unlabelled") for name in pairs.names], facts
+    return outputs, index, known_labels(config, pairs), facts
 
 
 def trained_network(config, pairs, device, overrides):
@@ -199,8 +201,7 @@ def open_text(config, pairs, saved):
     A network without fusion is given nothing, but its scores are still split by domain where labels are there.
     """
     if saved["text"] is None:
-        labels = read_labels(pairs.folder, config.text.classes)
-        return [labels.get(name, "unlabelled") for name in pairs.names], np.zeros((len(pairs), 1), np.float32), None
+        return known_labels(config, pairs), np.zeros((len(pairs), 1), np.float32), None
     domains = open_domains(pairs.folder, config.text, identify(config.text.weights))
     if list(domains.classes) != saved["text"]["classes"]:
         raise ValueError(
@@ -216,6 +217,12 @@ def open_text(config, pairs, saved):
     return labels, prob, torch.from_numpy(domains.text)
 
 
+def known_labels(config, pairs):
+    """Each pair's domain by domains.csv, "unlabelled" where it has none."""
+    labels = read_labels(pairs.folder, config.text.classes)
+    return [labels.get(name, "unlabelled") for name in pairs.names]
+
+
 def labels_of(saved):
     """The `text.labels` that a checkpoint was trained with; None without text. A published one's are "hard"."""
     return saved["text"] and saved["text"].get("labels", "hard")
@@ -224,10 +231,6 @@ def labels_of(saved):
 def same_text(ours, theirs):
     """Whether two sets of K x D text embeddings are equal but for rounding."""
     return ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=1e-3)
-
-
-def progress(batches):
-    return tqdm(batches, unit="batch", disable=True if distributed.rank() else None)
 
 
 @torch.inference_mode()

@@ -1,3 +1,5 @@
+"""The report page, as Chromium shows it where there is one."""
+
 import json
 import math
 import re
@@ -15,17 +17,16 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 needs_chromium = pytest.mark.skipif(
     not (CHROMIUM and shutil.which("chromedriver")), reason="needs Debian's chromium and chromium-driver"
 )
+OPTIONS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-dev-shm-usage --disable-sync"
 ENTER, RIGHT = "\ue007", "\ue014"  # WebDriver's codes of these keys
 
 
-def make_rows(number, seed=0):
-    random = np.random.default_rng(seed)
-    rows = []
+def make_rows(number):
+    random, rows = np.random.default_rng(0), []
     for i in range(number):
         before, gain = random.normal(16, 3), random.normal(6, 4)
-        domain = ("indoor", "outdoor")[i % 2]
-        row = {"name": f"{i}.png", "domain": domain, "psnr": before + gain, "ssim": 0.9, "input_psnr": before}
-        rows.append({**row, "input_ssim": random.uniform(0.5, 0.95)})
+        row = {"name": f"{i}.png", "domain": ("indoor", "outdoor")[i % 2], "psnr": before + gain, "ssim": 0.9}
+        rows.append({**row, "input_psnr": before, "input_ssim": 0.95 if i < 2 else 0.7})
     return rows
 
 
@@ -33,17 +34,11 @@ def make_report(folder, rows, size=(24, 32)):
     random = np.random.default_rng(1)
     scores = {"psnr": 22.0, "ssim": 0.9, "num_images": len(rows), "input": {"psnr": 16.0, "ssim": 0.7}}
     metrics = {**scores, "domains": {"indoor": scores, "outdoor": scores}, "protocol": "psnr rgb float"}
-    metrics |= {
-        "checkpoint": {"path": "best.pt", "sha256": "0" * 64, "step": 500},
-        "notes": ["A note."],
-        "outputs": None,
-    }
+    metrics |= {"checkpoint": {"path": "best.pt", "sha256": "0" * 64, "step": 500}, "notes": ["A note."]}
     metrics |= {"settings": {"run": "demo", "model": {"size": "n"}}, "environment": {"torch": "2.11.0"}}
     metrics |= {"outputs": None, "parameters": 3_200_000, "multiply_adds": 29.2e9, "images_per_second": 3.0}
-    pictures = {
-        row["name"]: tuple(random.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(3))
-        for row in pick_examples(rows).values()
-    }
+    names = [row["name"] for row in pick_examples(rows).values()]
+    pictures = {name: random.integers(0, 256, (3, *size, 3), dtype=np.uint8) for name in names}
     write_report(folder, metrics, rows, pictures)
     return folder / "report.html"
 
@@ -52,125 +47,93 @@ class Browser:
     """A headless Chromium, driven through chromedriver's W3C WebDriver interface."""
 
     def __init__(self, folder):
-        arguments = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-dev-shm-usage"
-        arguments += " --disable-background-networking --disable-component-update --disable-sync"
-        options = {"binary": CHROMIUM, "args": [*arguments.split(), f"--user-data-dir={folder}"]}
+        options = {"binary": CHROMIUM, "args": [*OPTIONS.split(), f"--user-data-dir={folder}"]}
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-        self.process = subprocess.Popen(
-            ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        self.process = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
         port = next(re.search(r"on port (\d+)\.", line)[1] for line in self.process.stdout if "success" in line)
-        self.open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
         self.url = f"http://127.0.0.1:{port}/session"
         self.url += "/" + self.send("", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
 
     def send(self, path, body=None, method="POST"):
         request = urllib.request.Request(self.url + path, json.dumps(body or {}).encode(), method=method)
-        with self.open(request, timeout=60) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
             return json.load(answer)["value"]
 
-    def script(self, text):
+    def run(self, text):
         return self.send("/execute/sync", {"script": text, "args": []})
 
     def press(self, selector, keys):
         found = self.send("/element", {"using": "css selector", "value": selector})
         self.send(f"/element/{next(iter(found.values()))}/value", {"text": keys})
 
+    def column(self, index):
+        cells = f"document.querySelectorAll('#images tbody td:nth-child({index + 1})')"
+        return self.run(f"return [...{cells}].filter(cell => cell.offsetHeight).map(cell => cell.innerText)")
+
     def errors(self):
         return [entry for entry in self.send("/se/log", {"type": "browser"}) if entry["level"] != "INFO"]
-
-    def quit(self):
-        try:
-            self.send("", method="DELETE")
-        finally:
-            self.process.terminate()
-            self.process.wait()
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     browser = Browser(tmp_path_factory.mktemp("profile"))
     yield browser
-    browser.quit()
-
-
-def column(browser, index):
-    cells = f"document.querySelectorAll('#images tbody td:nth-child({index + 1})')"
-    return browser.script(f"return [...{cells}].map(cell => cell.innerText)")
+    browser.send("", method="DELETE")
+    browser.process.terminate()
+    browser.process.wait()
 
 
 @needs_chromium
-def test_a_click_on_a_header_sorts_by_number_and_a_second_click_turns_the_order(tmp_path, browser):
-    rows = make_rows(30)
+def test_the_table_sorts_by_number_filters_and_shows_names_that_are_markup_as_text(tmp_path, browser):
+    rows = make_rows(12)
     rows[3]["psnr"] = math.inf
+    rows[4]["name"] = markup = "<script>alert(1)</script>{{data}}{{script}}</table>&amp; ü.png"
+    rows[4]["domain"] = '"><img src=x onerror=alert(2)>'
     browser.send("/url", {"url": make_report(tmp_path, rows).as_uri()})
     by_gain = sorted(rows, key=lambda row: row["psnr"] - row["input_psnr"])
-    assert column(browser, 0) == [row["name"] for row in by_gain]  # failures first
-    browser.script("document.querySelectorAll('#images th button')[3].click()")
+    assert browser.column(0) == [row["name"] for row in by_gain]  # failures first
+    browser.run("document.querySelectorAll('#images th button')[3].click()")
     by_psnr = [row["name"] for row in sorted(rows, key=lambda row: row["psnr"])]
-    assert column(browser, 0) == by_psnr and column(browser, 3)[-1] == "∞"
+    assert browser.column(0) == by_psnr and browser.column(3)[-1] == "∞"
     browser.press("#images th:nth-child(4) button", ENTER)
-    assert column(browser, 0) == by_psnr[::-1]
-    browser.script("document.querySelectorAll('#images th button')[0].click()")
-    assert column(browser, 0) == [f"{i}.png" for i in range(30)]  # 2 before 10
-    assert browser.errors() == []
-
-
-@needs_chromium
-def test_the_slider_moves_the_clip_and_the_clear_picture_can_be_chosen(tmp_path, browser):
-    browser.send("/url", {"url": make_report(tmp_path, make_rows(5)).as_uri()})
-    clip = "return getComputedStyle(document.querySelector('.frame .{}')).{}"
-    assert "50%" in browser.script(clip.format("hazy", "clipPath"))
-    browser.press(".frame input", RIGHT * 4)
-    assert "48%" in browser.script(clip.format("hazy", "clipPath"))  # the inset from the right
-    assert browser.script(clip.format("clear", "visibility")) == "hidden"
-    browser.script("document.querySelectorAll('.pairs input')[2].click()")
-    assert browser.script(clip.format("clear", "visibility")) == "visible"
-    assert "48%" in browser.script(clip.format("dehazed", "clipPath"))
-    loaded = browser.script("return [...document.images].map(i => i.naturalWidth)")
-    assert loaded == [32] * 9 and browser.errors() == []
-
-
-@needs_chromium
-def test_a_row_opens_its_pictures_where_they_are_written_and_ssim_counts_as_well(tmp_path, browser):
-    rows = make_rows(4)
-    for row in rows:
-        row |= {"input_psnr": 10.0, "input_ssim": 0.95}
-    (tmp_path / "a%b").mkdir()
-    for side in ("hazy", "dehazed", "clear"):
-        cv2.imwrite(str(tmp_path / "a%b" / f"{side} #1.png"), np.zeros((6, 8, 3), np.uint8))
-    rows[0]["files"] = [f"a%b/{side} #1.png" for side in ("hazy", "dehazed", "clear")]
-    browser.send("/url", {"url": make_report(tmp_path, rows).as_uri()})
-    assert browser.script("return document.querySelector('.tile:nth-child(4) b').innerText") == "0 / 4"
-    assert browser.script("return document.querySelectorAll('#images td button').length") == 1
-    browser.press("#images td button", ENTER)
-    browser.script("return Promise.all([...document.querySelectorAll('dialog img')].map(image => image.decode()))")
-    assert browser.script("return [...document.querySelectorAll('dialog img')].map(i => i.naturalWidth)") == [8] * 3
-    assert browser.errors() == []
-
-
-@needs_chromium
-def test_a_name_that_is_markup_is_shown_as_text_and_the_filter_finds_it(tmp_path, browser):
-    rows = make_rows(4)
-    rows[1]["name"] = name = "<script>alert(1)</script>{{data}}{{script}}</table>&amp; ü.png"
-    rows[1]["domain"] = domain = '"><img src=x onerror=alert(2)>'
-    browser.send("/url", {"url": make_report(tmp_path, rows).as_uri()})
-    shown = column(browser, 0)
-    assert name in shown and domain in column(browser, 1)
+    assert browser.column(0) == by_psnr[::-1]
+    browser.run("document.querySelectorAll('#images th button')[0].click()")
+    assert browser.column(0)[-3:] == ["9.png", "10.png", "11.png"]
     browser.press("#filter", "ALERT(1)")
-    visible = "return [...document.querySelectorAll('#images tbody tr')].filter(r => r.offsetHeight).length"
-    assert browser.script(visible) == 1 and browser.errors() == []
+    assert browser.column(0) == [markup] and browser.column(1) == [rows[4]["domain"]] and browser.errors() == []
+
+
+@needs_chromium
+def test_sliders_compare_two_pictures_and_a_row_opens_those_that_were_written(tmp_path, browser):
+    rows = make_rows(5)
+    (tmp_path / "a%b").mkdir()
+    rows[0]["files"] = [f"a%b/{side} #1.png" for side in ("hazy", "dehazed", "clear")]
+    for file in rows[0]["files"]:
+        cv2.imwrite(str(tmp_path / file), np.zeros((6, 8, 3), np.uint8))
+    browser.send("/url", {"url": make_report(tmp_path, rows).as_uri()})
+    style = "return getComputedStyle(document.querySelector('.frame .{}')).{}"
+    assert "50%" in browser.run(style.format("hazy", "clipPath"))
+    browser.press(".frame input", RIGHT * 4)
+    assert "48%" in browser.run(style.format("hazy", "clipPath"))  # the inset from the right
+    assert browser.run(style.format("clear", "visibility")) == "hidden"
+    browser.run("document.querySelectorAll('.pairs input')[2].click()")
+    assert browser.run(style.format("clear", "visibility")) == "visible"
+    assert browser.run("return [...document.images].map(image => image.naturalWidth)") == [32] * 9
+    assert browser.run("return document.querySelectorAll('#images td button').length") == 1
+    browser.press("#images td button", ENTER)
+    browser.run("return Promise.all([...document.querySelectorAll('dialog img')].map(image => image.decode()))")
+    assert browser.run("return [...document.querySelectorAll('dialog img')].map(i => i.naturalWidth)") == [8] * 3
+    worse = sum(row["psnr"] < row["input_psnr"] for row in rows)
+    assert browser.run("return document.querySelector('.tile:nth-child(4) b').innerText") == f"{worse} / 2"
+    assert browser.errors() == []
 
 
 def test_examples_are_the_worst_the_median_and_the_best_gain():
     rows = [{"name": f"{gain}.png", "psnr": 10 + gain, "input_psnr": 10.0} for gain in (3, -2, 5, 1, math.inf)]
     rows.append({"name": "same.png", "psnr": math.inf, "input_psnr": math.inf})  # a gain of 0
     rows.append({"name": "lost.png", "psnr": 30.0, "input_psnr": math.inf})
-    assert [(label, row["name"]) for label, row in pick_examples(rows).items()] == [
-        ("worst", "lost.png"),
-        ("median", "1.png"),
-        ("best", "inf.png"),
-    ]
+    examples = {label: row["name"] for label, row in pick_examples(rows).items()}
+    assert examples == {"worst": "lost.png", "median": "1.png", "best": "inf.png"}
 
 
 @pytest.mark.parametrize("number, labels", [(0, []), (1, ["median"]), (2, ["worst", "best"])])

@@ -109,14 +109,12 @@ def read_run(folder):
 
 def refuse_other_images(first, one, folder, other):
     """Raise ValueError when two runs were scored by different protocols or on different images."""
-    for name, values in {
-        "protocols": [run["metrics"]["protocol"] for run in (one, other)],
-        "images, by their fingerprints": [run["metrics"]["data"]["fingerprint"] for run in (one, other)],
-    }.items():
-        if values[0] != values[1]:
+    facts = [(run["metrics"]["protocol"], run["metrics"]["data"]["fingerprint"]) for run in (one, other)]
+    for ours, theirs in zip(*facts, strict=True):
+        if ours != theirs:
             raise ValueError(
-                f"{first} and {folder} are of different {name} ({values[0]} | {values[1]}): score both on one copy of "
-                "the split, with one version of test.py"
+                f"{first} and {folder} were scored by other protocols or on other images ({ours} | {theirs}): score "
+                "both with one test.py on one copy of the split"
             )
 
 
