@@ -32,21 +32,22 @@ def chosen(sha256, selection=LAST, step=600):
     return {"selection": selection, "checkpoint": {"path": f"{sha256}.pt", "sha256": sha256 * 64, "step": step}}
 
 
-def write_run(
-    folder, gain=0.0, noise=0.0, seed=0, num=20, names=None, fusion="calip", trained=None, tested=None, **changes
-):
-    """A results folder whose images score `gain` dB more than a fixed level, and `noise` dB more or less.
+def write_run(folder, gain=0.0, noise=0.0, seed=0, fusion="calip", trained=None, tested=None, **changes):
+    """A results folder of 20 images that score `gain` dB more than a fixed level, and `noise` dB more or less.
 
-    trained: settings of the training, {dotted key: value}. tested: those that are others in the test.
+    trained: settings of the training, {dotted key: value}. tested: those that differ in the test.
     """
-    level, change = np.random.default_rng(0).normal(20, 3, num), np.random.default_rng(seed).normal(gain, noise, num)
+    level, change = np.random.default_rng(0).normal(20, 3, 20), np.random.default_rng(seed).normal(gain, noise, 20)
     rows = [
         {
-            **{"name": names[i] if names else f"{i}.png", "domain": ("indoor", "outdoor")[i % 2]},
-            **{"psnr": level[i] + change[i], "ssim": 0.9 + 0.001 * change[i]},
-            **{"input_psnr": level[i] - 5, "input_ssim": 0.7},
+            "name": f"{i}.png",
+            "domain": ("indoor", "outdoor")[i % 2],
+            "psnr": level[i] + change[i],
+            "ssim": 0.9 + 0.001 * change[i],
+            "input_psnr": level[i] - 5,
+            "input_ssim": 0.7,
         }
-        for i in range(num)
+        for i in range(20)
     ]
     trained = {"model.fusion": fusion, **(trained or {})}
     folder.mkdir()
@@ -87,23 +88,10 @@ def test_csv_holds_every_number_and_nothing_else_is_on_standard_output(script, t
 
 
 def test_latex_is_a_table_in_which_every_letter_is_text():
-    header = ["images", "", "PSNR, dB", "PSNR - 50%_a"]
-    text = as_text(header, [["all 2", "a_b & {c} \\ #1$", "20.00 ± 0.10", "-0.10 [-0.20, +0.10]"]], "latex")
-    assert text.splitlines() == [
-        r"\begin{tabular}{llrr}",
-        r"\hline",
-        r"images &  & PSNR, dB & PSNR - 50\%\_a \\",
-        r"\hline",
-        r"all 2 & a\_b \& \{c\} $\backslash$ \#1\$ & 20.00 $\pm$ 0.10 & $-$0.10 [$-$0.20, +0.10] \\",
-        r"\hline",
-        r"\end{tabular}",
-    ]
-
-
-def test_a_run_against_itself_has_no_difference(tmp_path):
-    run = write_run(tmp_path / "a")
-    header, lines = comparison_table(compare(*open_groups([run, run])))
-    assert lines[1][5:8] == ["+0.00 [+0.00, +0.00]", "+0.0000 [+0.0000, +0.0000]", "0 / 0"]
+    text = as_text(["images", "PSNR - 50%_a"], [["a_b & {c} \\ #1$", "-0.10 ± 0.2"]], "latex").splitlines()
+    assert text[0] == r"\begin{tabular}{ll}" and text[-1] == r"\end{tabular}"
+    assert text[2] == r"images & PSNR - 50\%\_a \\"
+    assert text[4] == r"a\_b \& \{c\} $\backslash$ \#1\$ & $-$0.10 $\pm$ 0.2 \\"
 
 
 def test_runs_of_one_configuration_are_one_line_with_their_spread(tmp_path):
@@ -114,11 +102,8 @@ def test_runs_of_one_configuration_are_one_line_with_their_spread(tmp_path):
     ]
     groups, images = open_groups([f"none={','.join(runs[:3])}", f"calip={','.join(runs[3:])}"])
     _, lines = comparison_table(compare(groups, images, 500))
-    means = [group.psnr.mean(1) for group in groups]
-    assert [line[1:4] for line in lines[:2]] == [
-        [name, "3", f"{mean.mean():.2f} ± {mean.std(ddof=1):.2f}"]
-        for name, mean in zip(("none", "calip"), means, strict=True)
-    ]
+    mean = groups[1].psnr.mean(1)
+    assert lines[1][:4] == ["all 20", "calip", "3", f"{mean.mean():.2f} ± {mean.std(ddof=1):.2f}"]
     assert [line[0] for line in lines] == ["all 20"] * 2 + ["indoor 10"] * 2 + ["outdoor 10"] * 2
 
 
@@ -127,17 +112,15 @@ def test_runs_of_one_configuration_are_one_line_with_their_spread(tmp_path):
     [
         (chosen("b", BEST, 400), f"selection {BEST} (not {LAST}), step 400 (not 600)"),
         (chosen("b"), "checkpoint b.pt, SHA-256 bbbbbbbb (not a.pt, SHA-256 aaaaaaaa)"),
-        (chosen("a"), "no setting on record"),
-        ({"trained": {"seed": 2}, **chosen("b", step=500)}, "seed 2 (not 1), step 500 (not 600)"),
+        ({"trained": {"seed": 2, "train.save_every": 7}, **chosen("b")}, "seed 2 (not 1)"),
         ({"tested": {"text.labels": "hard"}, **chosen("a")}, "text.labels in the test hard (not soft)"),
-        ({"trained": {"text.labels": "hard"}, **chosen("b")}, "text.labels hard (not soft)"),
-        ({"trained": {"data.workers": 0, "data.root": "/theirs/set"}, **chosen("a")}, "data.root set (not None)"),
+        ({"trained": {"text.labels": "hard", "data.root": "/its/set"}}, "data.root set (not None), text.labels hard"),
         ({"trained_with": None, **chosen("b", "not known", None)}, f"selection not known (not {LAST})"),
     ],
 )
-def test_what_sets_two_results_apart_is_told_and_the_seed_only_where_it_differs(tmp_path, changes, line):
-    (base, group), _ = open_groups([write_run(tmp_path / "a", **chosen("a")), write_run(tmp_path / "b", **changes)])
-    assert changed_settings(group, base) == line
+def test_what_sets_two_results_apart_is_said(tmp_path, changes, line):
+    (base, group), _ = open_groups([write_run(tmp_path / "a"), write_run(tmp_path / "b", **changes)])
+    assert changed_settings(group, base).startswith(line)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +128,6 @@ def test_what_sets_two_results_apart_is_told_and_the_seed_only_where_it_differs(
     [
         ({"trained": {"train.lr": 0.1}}, r"train.lr 0.1 \(not 0.0001\)"),
         ({"tested": {"test.domain": "wrong"}}, "test.domain wrong"),
-        ({"tested": {"text.labels": "hard"}}, "text.labels in the test hard"),
-        ({"trained": {"data.root": "/sets/theirs"}}, "data.root theirs"),
         (chosen("f", BEST), f"selection {BEST}"),
         (chosen("b"), "one checkpoint"),
     ],
@@ -181,8 +162,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(script, tmp_path):
         ([run], "nothing to be compared with"),
         ([run, str(tmp_path)], "metrics.json does not exist"),
         ([run, str(broken)], "broken cannot be read"),
-        ([run, protocol], f"different protocols ({PROTOCOL} | another)"),
-        ([run, images], "different images, by their fingerprints (01 | 02)"),
+        ([run, protocol], f"({PROTOCOL} | another)"),
+        ([run, images], "on other images (01 | 02)"),
         ([run, f"x={run},{run}"], "names a folder twice"),
         ([run, f"x={run},{other}"], f"{other} differs from {run} in model.fusion none (not calip)"),
     ]:
@@ -190,22 +171,16 @@ def test_a_mistake_is_one_line_and_exit_code_2(script, tmp_path):
         assert done.code == 2 and message in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_an_image_that_equals_its_target_is_left_out(tmp_path):
-    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b", gain=math.inf, num=20)
-    text = Path(first, "results.csv").read_text().splitlines()
-    text[5] = ",".join([*text[5].split(",")[:2], "inf", *text[5].split(",")[3:]])
-    Path(first, "results.csv").write_text("\n".join(text) + "\n")
-    groups, images = open_groups([first, first])
-    assert images.left_out == 1 and "4.png" not in images.names and np.isfinite(groups[0].psnr).all()
+def test_an_infinite_psnr_is_valid_json_and_left_out_of_a_comparison(tmp_path):
+    first, second = Path(write_run(tmp_path / "a")), Path(write_run(tmp_path / "b", gain=math.inf))
+    assert json.loads((second / "metrics.json").read_text(), parse_constant=pytest.fail)["psnr"] is None
+    lines = (first / "results.csv").read_text().splitlines()
+    lines[5] = (second / "results.csv").read_text().splitlines()[5]
+    (first / "results.csv").write_text("\n".join(lines))
+    groups, images = open_groups([str(first)] * 2)
+    assert images.left_out == 1 and len(images.names) == 19 and np.isfinite(groups[0].psnr).all()
     with pytest.raises(ValueError, match="no image with a finite PSNR"):
-        open_groups([first, second])
-
-
-def test_an_infinite_mean_is_valid_json(tmp_path):
-    run = Path(write_run(tmp_path / "a", gain=math.inf))
-    text = (run / "metrics.json").read_text()
-    assert json.loads(text, parse_constant=lambda name: pytest.fail(name))["psnr"] is None
-    assert ",inf," in (run / "results.csv").read_text()
+        open_groups([str(first), str(second)])
 
 
 def test_the_interval_is_as_wide_as_the_variance_of_images_and_runs_makes_it():

@@ -13,7 +13,7 @@ def setting(default, low=None, high=None, **marks):
     """A field of numbers from `low` to `high`, whose marks `marked` finds.
 
     resume: it may differ between the start of a run and its resumption, since it does not reach the weights.
-    speed: it sets speed, memory or logs and changes no result by more than rounding.
+    speed: it sets speed, memory, logs or names, and changes no result by more than rounding.
     folder: text that names a folder within another.
     """
     return field(default=default, metadata=marks if low is None else {"range": (low, high), **marks})
@@ -100,7 +100,7 @@ class Train:
     ema: float = setting(0.999, 0, 0.999999)  # decay of the averaged weights that are evaluated; 0: no average
     clip: float | None = setting(None, 1e-9, 1e9)  # largest gradient norm; None: no clipping
     accumulate: int = setting(1, 1, 65536)  # parts in which a batch is run, for batches that do not fit the memory
-    recompute: bool = setting(False, resume=True)  # compute wide intermediates again in the backward pass
+    recompute: bool = setting(False, resume=True, speed=True)  # compute wide intermediates again in the backward pass
     sync_batchnorm: bool = False  # BatchNorm statistics over all processes; needs CUDA
     eval_every: int = setting(3750, 1, 10**9, resume=True)  # steps between validations
     save_every: int = setting(375, 1, 10**9, resume=True, speed=True)  # steps between checkpoints
@@ -134,9 +134,9 @@ class Test:
 
 @dataclass(frozen=True)
 class Config:
-    run: str = setting("", folder=True)  # names the run folder, checkpoints/<run>; empty: the config file's name
+    run: str = setting("", folder=True, speed=True)  # of the run folder; empty: the config file's name
     seed: int = setting(1, 0, 2**32 - 1)
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", resume=True)
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", resume=True, speed=True)
     # auto: on CUDA, Triton's kernels and graphs where they are proven; plain: torch's own operations
     kernels: Literal["auto", "plain"] = setting("auto", resume=True, speed=True)
     checkpoint: str | None = setting(None, resume=True)  # what test.py scores; None: checkpoints/<run>/best.pt

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..checkpoint import LAST_STEP
-from ..settings import flatten
-from .folder import NO_MATTER
+from ..settings import flatten, marked
 from .statistics import paired_interval
 from .tables import read_metrics
 
@@ -203,9 +202,10 @@ def changed_settings(group, base):
 def differing(one, other):
     """{key: (one's value, other's)} where settings that both hold differ.
 
-    Speed, names and places do not count. "KEY in the test" is left out where KEY of the training differs equally.
+    Settings of speed do not count. "KEY in the test" is left out where KEY of the training differs equally.
     """
-    keys = [key for key in one if key in other and key.removesuffix(" in the test") not in NO_MATTER]
+    shared = [key for key in one if key in other]
+    keys = [key for key in shared if key.removesuffix(" in the test") not in marked("speed")]
     pairs = {key: (one[key], other[key]) for key in keys if one[key] != other[key]}
     training = {f"{key} in the test": pair for key, pair in pairs.items()}
     return {key: pair for key, pair in pairs.items() if training.get(key) != pair}

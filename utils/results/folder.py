@@ -4,12 +4,8 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from ..settings import Test
+from ..settings import Test, marked
 from .tables import read_metrics
-
-# Settings that change speed, names and places, but no score.
-NO_MATTER = ("run", "device", "kernels", "data.workers", "data.max_pixels", "text.batch", "text.accept", "test.batch")
-NO_MATTER += ("test.images", "train.save_every", "train.log_every", "train.recompute")
 
 
 def results_folder(run, split, settings, checkpoint, fingerprint):
@@ -26,7 +22,7 @@ def results_folder(run, split, settings, checkpoint, fingerprint):
         raise ValueError(f"{reason}: move what is in its way, or set run=NAME") from None
     now = facts(settings, checkpoint, fingerprint)
     before = facts_of(folder) or now
-    changed = [f"{key}={value}" for key, value in before.items() if value != now[key] and key not in NO_MATTER]
+    changed = [f"{key}={before[key]}" for key in now if before[key] != now[key] and key not in marked("speed")]
     if changed:
         named = f" checkpoint={checkpoint}" if checkpoint else ""
         raise ValueError(f"{folder} holds results with {', '.join(changed)}: add run=NAME{named}, or move it away")
