@@ -40,11 +40,11 @@ def describe(network):
 
 
 def restore(description, state=None):
-    """Rebuild the network of a `describe`d one, in evaluation mode, with its own state dict or another `state`.
+    """Rebuild a network from what `describe` returned, in evaluation mode; `state` replaces its state dict.
 
     Raises ValueError naming what does not fit.
     """
-    state = description["state"] if state is None else state
+    state = state or description["state"]
     names = (description[key] for key in ("size", "fusion", "merge"))
     network = build_model(*names, text=state.get("text"), window=description.get("window"))
     load_exactly(network, state)
@@ -64,10 +64,10 @@ def start_from(network, source):
     if network.fusion is not None:
         state["text"] = network.text
     if network.fusion is not None and source.fusion is None:
-        zero = ("fusion.project.", "fusion.out.") if network.merge == "add" else ()
-        for name, value in own.items():
-            if name.startswith("fusion."):
-                state[name] = torch.zeros_like(value) if name.startswith(zero) else value
+        state |= {name: value for name, value in own.items() if name.startswith("fusion.")}
+        if network.merge == "add":
+            last = [name for name in state if name.startswith(("fusion.project.", "fusion.out."))]
+            state |= {name: torch.zeros_like(state[name]) for name in last}
         extra = torch.zeros_like(own["patch_embed.weight"][:, 3:])
         state["patch_embed.weight"] = torch.cat([state["patch_embed.weight"], extra], dim=1)
     load_exactly(network, state)
@@ -77,21 +77,17 @@ def load_exactly(network, state):
     """Load a state dict of tensors; ValueError names those that are missing, unexpected or misshapen."""
     own = network.state_dict()
     wrong = [
-        f"{name} is {_shape(state[name])}, not {_shape(value)}"
+        f"{name} is {' x '.join(map(str, state[name].shape))}, not {' x '.join(map(str, value.shape))}"
         for name, value in own.items()
         if name in state and state[name].shape != value.shape
     ]
     problems = {"missing ": own.keys() - state.keys(), "unexpected ": state.keys() - own.keys(), "": wrong}
-    parts = [what + _few(sorted(names)) for what, names in problems.items() if names]
+    parts = [what + first_few(sorted(names)) for what, names in problems.items() if names]
     if parts:
         raise ValueError("the weights do not fit this network: " + "; ".join(parts))
     network.load_state_dict(state)
 
 
-def _few(names, most=4):
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
-
-
-def _shape(value):
-    return " x ".join(map(str, value.shape)) or "a scalar"
+def first_few(names, limit=4):
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest

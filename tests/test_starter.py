@@ -1,10 +1,6 @@
 """The weights that come with the project."""
 
 import hashlib
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,8 +9,6 @@ from datasets.images import read_image, write_image
 from datasets.synthetic import demo_pair
 from models import build_model, network_of, start_from
 from utils import checkpoint
-
-ROOT = Path(__file__).parent.parent
 
 
 def test_they_are_small_and_those_of_the_card_and_a_training_can_start_from_them():
@@ -27,14 +21,13 @@ def test_they_are_small_and_those_of_the_card_and_a_training_can_start_from_them
     assert torch.equal(network.patch_embed.weight, starter.patch_embed.weight)
 
 
-def test_without_a_checkpoint_a_photograph_is_dehazed_by_them(tmp_path):
+def test_without_a_checkpoint_a_photograph_is_dehazed_by_them(tmp_path, scripts):
     mse = {}
     for number in (1, 4):  # outdoor and indoor, of scenes kept out of the training
         _, _, hazy, clear = demo_pair("test", number)
         write_image(tmp_path / "in" / f"{number}.png", hazy)
         mse[f"{number}.png"] = [np.square(hazy - np.float32(clear)).mean(), clear]
-    command = [sys.executable, ROOT / "predict.py", "--input", "in", "--output", "out"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
-    assert done.returncode == 0 and "trained on rendered scenes and five photographs" in done.stdout, done.stderr
+    done = scripts(tmp_path, "predict.py", "--input", "in", "--output", "out")
+    assert done.code == 0 and "trained on rendered scenes and five photographs" in done.stdout, done.stderr
     for name, (before, clear) in mse.items():
         assert np.square(read_image(tmp_path / "out" / name) - np.float32(clear)).mean() < before

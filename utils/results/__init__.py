@@ -3,7 +3,6 @@
 May import the rest of utils. Start reading at tables.py.
 """
 
-from .card import model_card
 from .comparison import changed_settings, compare, most_different, open_groups
 from .folder import image_names, results_folder
 from .formats import as_csv, as_text, comparison_table, explain
