@@ -130,7 +130,10 @@ def another_method(config, pairs, *_):
     name = Path(config.test.outputs).resolve().name
     facts = {
         "outputs": name,
-        **dict.fromkeys(("checkpoint", "trained_with", "parameters", "multiply_adds")),
+        "checkpoint": None,
+        "trained_with": None,
+        "parameters": None,
+        "multiply_adds": None,
         "selection": "images of another method",
         "notes": [f"images of {name}, another method: no network was run"],
         "settings": to_plain(config),
