@@ -100,7 +100,7 @@ def test(config, device, overrides=()):
     for row in rows:
         row |= {"name": names[row["index"]], "domain": labels[row["index"]]}
         if config.test.images and not config.test.crop:
-            three = pairs.hazy.path(row["index"]), files[row["index"]], pairs.clear.path(row["index"])
+            three = pairs.input.path(row["index"]), files[row["index"]], pairs.clear.path(row["index"])
             row["files"] = [os.path.relpath(file, folder) for file in three]
     broken = [row["name"] for row in rows if math.isnan(row["psnr"])]
     if broken:

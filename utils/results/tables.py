@@ -51,7 +51,7 @@ def read_metrics(folder):
         _ = metrics["data"]["fingerprint"], metrics["selection"], metrics["settings"]["test"]  # older results have none
         return metrics
     except FileNotFoundError as error:
-        raise ValueError(f"{folder} is no results folder of test.py: {error.filename} does not exist") from None
+        raise ValueError(f"{folder} is not a results folder of test.py: {error.filename} does not exist") from None
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ValueError(f"{folder} cannot be read as results of test.py ({error!r}): run test.py again") from None
 
