@@ -171,7 +171,8 @@ def validate(state, batches, precision, device, stop, folder, progress):
     """Score the held-out pairs, log it and keep the best network; returns False where a signal came in between."""
     distributed.share_buffers(state.evaluated)
     torch.backends.cudnn.benchmark = False  # sizes differ
-    rows = evaluate(inference_form(state.evaluated, DTYPES[precision]), batches, device, precision, stop.until_heard)
+    form = inference_form(state.evaluated, DTYPES[precision])
+    rows = evaluate(form, batches, device, precision, stop.until_heard)
     torch.backends.cudnn.benchmark = True
     if distributed.any_process(stop.heard):
         return False
@@ -179,7 +180,7 @@ def validate(state, batches, precision, device, stop, folder, progress):
     folder.log("val", state.step, psnr=scores["psnr"], ssim=scores["ssim"], pairs=folder.config.data.chosen_on)
     progress.say(f"step {state.step}: validation {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}")
     if distributed.rank() == 0:
-        folder.picture("hazy | dehazed | clear", pictures(state.evaluated, batches), state.step)
+        folder.picture("hazy | dehazed | clear", pictures(form, batches), state.step)
     if scores["psnr"] > state.best:
         state.best = scores["psnr"]
         folder.save_best(state)

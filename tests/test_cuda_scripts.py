@@ -41,36 +41,33 @@ def train(folder, *overrides, **options):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tiny.make(tmp_path_factory.mktemp("trained"))
-    return folder, *train(folder)
+    return folder, *train(folder, "train.precision=bf16", "train.recompute=true")
 
 
-def test_training_in_fp32_runs_the_kernels(trained):
+def test_training_runs_in_graphs(trained):
     _, output, kernels = trained
-    assert kernels["path"] == "triton" and output.count("compiling kernels, once") == 1
+    assert (kernels["path"], kernels["reason"]) == ("graph", None) and output.count("compiling kernels, once") == 1
 
 
-@pytest.mark.parametrize(
-    "overrides", [("train.precision=bf16", "train.accumulate=2", *CONTRASTIVE), ("train.precision=fp16",)]
-)
-def test_training_in_low_precision_runs_the_kernels(tmp_path, overrides):
+def test_training_in_fp16_and_parts_runs_in_graphs(tmp_path):
     torch.save(resnet18().state_dict(), tiny.make(tmp_path) / "resnet18.pt")
-    assert train(tmp_path, *overrides)[1]["path"] == "triton"
+    assert train(tmp_path, "train.precision=fp16", "train.accumulate=2", *CONTRASTIVE)[1]["path"] == "graph"
 
 
-def test_without_a_compiler_training_goes_on_on_plain_operations_and_says_so_once(tmp_path):
+def test_without_a_compiler_training_goes_on_by_the_plain_network_and_says_so_once(tmp_path):
     before = f"export TRITON_CACHE_DIR={tmp_path}/empty PATH=/nowhere"
     output, kernels = train(tiny.make(tmp_path), before=before)
     assert kernels["path"] == "plain" and "C compiler" in kernels["reason"]
-    assert output.count("plain operations") == 1
+    assert output.count("training runs by the plain network, which is slower") == 1
 
 
-def test_testing_and_predicting_run_on_the_trained_network(trained):
+def test_testing_and_predicting_replay_graphs_of_the_trained_network(trained):
     folder = trained[0]
-    code, output = run(folder, "test.py", "tiny.yaml", "device=cuda", "test.precision=bf16", "test.graphs=true")
+    code, output = run(folder, "test.py", "tiny.yaml", "device=cuda", "test.precision=bf16")
     assert code == 0 and "results: results/tiny-test" in output and "graph replays" in output, output
     assert "capture violations 0" in output
     metrics = json.loads((folder / "results/tiny-test/metrics.json").read_text())
-    assert metrics["environment"]["kernels"]["path"] == "triton"
+    assert metrics["environment"]["kernels"]["path"] == "graph"
     arguments = ("--checkpoint", "checkpoints/tiny/best.pt", "--input", "set/test/hazy", "--output", "out")
     code, output = run(folder, "predict.py", *arguments, "--device", "cuda", "--domain", "indoor")
     assert code == 0 and "3 of 3 images dehazed" in output, output

@@ -91,6 +91,10 @@ def failed(task, way, reason):
     """Log and report that a task falls back to a slower way."""
     means = {"form": "without CUDA graphs", "plain": "by the plain network"}
     logger.warning("note: %s runs %s, which is slower: %s", task, means[way], reason)
+    report(task, way, reason)
+
+
+def report(task, way, reason=None):
     reports[task] = Choice(way, reason)
 
 

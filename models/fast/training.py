@@ -6,13 +6,14 @@
 Start reading at training_network.py.
 """
 
+import gc
 import warnings
 
 import torch
 from torch import nn
 
 from ..mixdehazenet import MixStructureBlock
-from .proof import choose, failed, one_line, rebuilt
+from .proof import choose, failed, one_line, rebuilt, report
 
 
 def training_form(network, dtype=torch.float32, recompute=False):
@@ -27,6 +28,8 @@ def training_form(network, dtype=torch.float32, recompute=False):
         if way != "plain":
             network = as_form(network)
             network.graphs = way == "graph"
+            if network.graphs:
+                report("training", "form")  # until they are recorded
     elif dtype == torch.float32:  # in bf16 oneDNN's gradient of dilated depthwise weights is wrong in channels_last
         network = network.to(memory_format=torch.channels_last)
     for block in network.modules():
@@ -46,7 +49,9 @@ def training_graph(network, hazy, prob, dtype=torch.float32):
     if not getattr(network, "graphs", False):
         return network
     try:
-        return recorded(network, hazy, prob, dtype)
+        graphed = recorded(network, hazy, prob, dtype)
+        report("training", "graph")
+        return graphed
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:  # of CUDA
@@ -82,14 +87,16 @@ class GraphedStep(nn.Module):
 
 def recorded(network, hazy, prob, dtype):
     """A GraphedStep; the BatchNorm statistics, which its warm-up moves, are put back."""
-    # The recording has streams of its own, and its autograd graph stays: of this torch warns.
+    # Recording takes streams of its own, and what it records stays: torch warns of both.
     warnings.filterwarnings("ignore", "The AccumulateGrad node's stream")
+    gc.collect()  # graphs that are in nobody's use any more, such as the proof's: they must not be freed meanwhile
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
-    graphed = GraphedStep(network.train(), hazy, prob, dtype)
-    with torch.no_grad():
-        for buffer, before in buffers:
-            buffer.copy_(before)
-    return graphed
+    try:
+        return GraphedStep(network.train(), hazy, prob, dtype)
+    finally:
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
 
 
 # ---- the proof ----
