@@ -149,34 +149,35 @@ def trained_network(config, pairs, device, overrides):
     Returns it, the N x K probabilities for its text, each pair's domain, and what metrics.json says of the checkpoint.
     """
     path = Path(config.checkpoint or Path("checkpoints") / config.run / "best.pt")
-    saved = open_checkpoint(path, config.text)
-    labels, prob, text = open_text(config, pairs, saved)
-    if config.test.window and saved["settings"]:
-        saved["network"]["window"] = window_pixels(config.test.window, saved["settings"]["train"]["crop"])
+    saved = checkpoint.load(path)
+    if checkpoint.is_ours(saved):
+        trained, step, text = saved["settings"], saved["step"], saved["text"]
+    else:
+        trained, step, text = None, None, published_text(saved, config.text)
+    labels, prob, vectors = open_text(config, pairs, text)
+    if config.test.window and trained:
+        saved["network"]["window"] = window_pixels(config.test.window, trained["train"]["crop"])
     with checkpoint.naming(path):
-        network = network_of(saved, text)
-    if text is not None and not config.text.accept and not same_text(network.text, text):
+        network = network_of(saved, vectors)
+    if vectors is not None and not config.text.accept and not same_text(network.text, vectors):
         raise ValueError(
             f"{pairs.folder} was labelled by other text features than the network was trained with: run clip_text.py "
             "with the settings of the training, or set text.accept=true"
         )
     model = {key: value for key, value in describe(network).items() if key != "state"}
-    fixed = {f"model.{key}": model[key] for key in ("size", "fusion", "merge")} | {"text.labels": labels_of(saved)}
-    for key, value in fixed.items():
-        if value and f"{key}={value}" not in overrides and any(text.startswith(f"{key}=") for text in overrides):
-            raise ValueError(f"{path} is of {key}={value}, which a test cannot change: leave it out")
     settings = to_plain(config)
     settings["model"] |= model
-    settings["text"]["labels"] = fixed["text.labels"] or config.text.labels
+    settings["text"] |= {"labels": text["labels"]} if text else {}
+    refuse_overrides(path, overrides, settings)
     facts = {
         "outputs": None,
-        "checkpoint": {"path": str(path), "sha256": sha256(checkpoint.located(path)), "step": saved["step"]},
+        "checkpoint": {"path": str(path), "sha256": sha256(checkpoint.located(path)), "step": step},
         "selection": checkpoint.selection(saved, path),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "multiply_adds": multiply_adds(network, 256, prob.shape[1]) * (8 if config.test.self_ensemble else 1),
-        "notes": notes_of(config.test, saved),
+        "notes": notes_of(config.test, trained, text),
         "settings": settings,
-        "trained_with": saved["settings"],
+        "trained_with": trained,
     }
     if config.kernels == "plain":
         use_plain(device)
@@ -184,35 +185,28 @@ def trained_network(config, pairs, device, overrides):
     return SelfEnsemble(network) if config.test.self_ensemble else network, prob, labels, facts
 
 
-def open_checkpoint(path, text):
-    """A checkpoint's content. A published one is {"state_dict", "settings": None, "step": None, "text"}.
-
-    text: the `text` settings, which tell what text a MixCLDehazeNet checkpoint is given.
-    """
-    saved = checkpoint.load(path)
-    if checkpoint.is_ours(saved):
-        return saved
-    if not is_published(saved):
-        raise ValueError(f"{path} is neither a checkpoint of this project nor a published one")
-    facts = {"encoder": text.encoder, "classes": list(text.classes)} if needs_text(saved) else None
-    return {"state_dict": saved, "settings": None, "step": None, "text": facts}
+def published_text(saved, settings):
+    """The text of a published MixCLDehazeNet, whose file does not say it: the `text` settings, with one-hot labels."""
+    if is_published(saved) and needs_text(saved):
+        return {"encoder": settings.encoder, "classes": list(settings.classes), "labels": "hard"}
+    return None
 
 
-def open_text(config, pairs, saved):
-    """Each pair's domain name, the N x K probabilities that the network is given, and the K x D text embeddings.
+def open_text(config, pairs, text):
+    """Each pair's domain, the N x K probabilities that the network is given, and the K x D text embeddings.
 
     A network without fusion is given nothing, but its scores are still split by domain where labels are there.
     """
-    if saved["text"] is None:
+    if text is None:
         return known_labels(config, pairs), np.zeros((len(pairs), 1), np.float32), None
     domains = open_domains(pairs.folder, config.text, identify(config.text.weights))
-    if list(domains.classes) != saved["text"]["classes"]:
+    if list(domains.classes) != text["classes"]:
         raise ValueError(
             f"{pairs.folder} is labelled with {', '.join(domains.classes)}, the network was trained with "
-            f"{', '.join(saved['text']['classes'])}: set text.classes to those and run clip_text.py again"
+            f"{', '.join(text['classes'])}: set text.classes to those and run clip_text.py again"
         )
     labels = [domains.classes[i] for i in prob_of(domains, pairs.names).argmax(1)]
-    prob = prob_of(domains, pairs.names, labels_of(saved))
+    prob = prob_of(domains, pairs.names, text["labels"])
     if config.test.domain == "wrong":
         prob = np.roll(prob, 1, axis=1)
     elif config.test.domain == "uniform":
@@ -226,9 +220,13 @@ def known_labels(config, pairs):
     return [labels.get(name, "unlabelled") for name in pairs.names]
 
 
-def labels_of(saved):
-    """The `text.labels` that a checkpoint was trained with; None without text. A published one's are "hard"."""
-    return saved["text"] and saved["text"].get("labels", "hard")
+def refuse_overrides(path, overrides, settings):
+    """Raise ValueError for a setting on the command line that contradicts the checkpoint."""
+    fixed = [("model.size", settings["model"]["size"]), ("model.fusion", settings["model"]["fusion"])]
+    fixed += [("model.merge", settings["model"]["merge"]), ("text.labels", settings["text"]["labels"])]
+    for key, value in fixed:
+        if any(text.startswith(f"{key}=") and text != f"{key}={value}" for text in overrides):
+            raise ValueError(f"{path} is of {key}={value}, which a test cannot change: leave it out")
 
 
 def same_text(ours, theirs):

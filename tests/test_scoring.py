@@ -173,7 +173,7 @@ def test_what_is_in_the_way_is_named_before_any_work(score, work):
     torch.save({"x": torch.zeros(1)}, work / "foreign.pt")
     for overrides, message in [
         (["run=taken"], "results/taken-test cannot be made"),
-        (["checkpoint=foreign.pt", "run=foreign"], "foreign.pt is neither a checkpoint of this project nor"),
+        (["checkpoint=foreign.pt", "run=foreign"], "foreign.pt: neither a checkpoint of this project nor"),
     ]:
         done = score(work, *overrides)
         assert done.code == 2 and message in done.stderr and done.stderr.count("\n") == 1

@@ -109,7 +109,7 @@ def is_ours(checkpoint):
 
 def selection(checkpoint, path):
     """How a checkpoint was chosen, in words. Older ones do not say it: their file's name does."""
-    if not checkpoint["settings"]:
+    if not is_ours(checkpoint):
         return "not known: a published checkpoint"
     rules = {"best": f"the best PSNR on {from_plain(checkpoint['settings']).data.chosen_on}", "last": LAST_STEP}
     return rules.get(checkpoint.get("chosen", Path(path).stem), "not recorded")

@@ -3,9 +3,13 @@
 from ..settings import flatten
 
 
-def notes_of(settings, saved):
-    """The notes to a test of a checkpoint. settings: the `test` settings. saved: the checkpoint's content."""
-    text, trained = saved["text"] or {}, dict(flatten(saved["settings"] or {}))
+def notes_of(settings, trained, text):
+    """The notes to a test of a checkpoint.
+
+    settings: the `test` settings. trained: the training's settings, nested; None for a published checkpoint.
+    text: the text that the checkpoint was trained with, None without fusion.
+    """
+    text, trained = text or {}, dict(flatten(trained or {}))
     val, domain, unknown = trained.get("data.val"), settings.domain if text else None, trained.get("text.unknown")
     stand_in, window = text.get("encoder") == "stand-in", settings.window if text else None
     vectors = "on stand-in text features (fixed vectors and known labels), not CLIP's"
