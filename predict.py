@@ -2,7 +2,7 @@
 
     python predict.py --input photos --output dehazed                    by the weights that come with the project
     python predict.py --checkpoint checkpoints/demo/best.pt --input "photos/**/*.jpg" --output dehazed --domain outdoor
-    python predict.py --checkpoint best.pt --input scan.tif --output dehazed --compare --max-memory 4GB
+    python predict.py --input scan.tif --output dehazed --compare --strength 0.7 --max-memory 4GB
 
 An image comes back under its name, in its subfolder, file format and depth: PNG, JPEG, WebP, TIFF or BMP, 8 or 16 bits,
 grey, RGB or RGBA (palettes become RGB, grey with alpha RGBA), upright, with its colour profile and EXIF (TIFF: without
@@ -12,6 +12,7 @@ bands of rows, with the same result. One that fails is reported at the end and s
 
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from datasets.domains import STAND_IN, read_domains
 from datasets.images import to_bytes, to_floats, to_image
 from datasets.photo_files import find_photos, plan
 from datasets.photos import read_photo, side_by_side, write_photo
-from models import inference_form, is_published, needs_text, network_of, openvino_form
+from models import inference_form, is_published, needs_text, network_of
 from models.clip import ZeroShot, load_encoder
 from utils import checkpoint
 from utils.distributed import pick_device
@@ -31,24 +32,26 @@ from utils.memory import free_memory, parse_size
 from utils.script import Parser, is_out_of_memory, one_line, run
 from utils.settings import Text
 
-FORMS = {"own": inference_form, "openvino": openvino_form}  # of the network, by --engine
-
 
 def main(argv=None):
     args = parse(argv)
     device = pick_device(args.device)
-    most = parse_size(args.max_memory) if args.max_memory else None
+    limit = parse_size(args.max_memory) if args.max_memory else None
     torch.backends.cudnn.allow_tf32 = False
 
     # Files: what goes where, checked before any work.
     photos = find_photos(args.input, args.output)
-    targets = plan(photos, args.output, args.compare, args.overwrite)
+    targets = plan(photos, args.output, args.compare, args.overwrite or args.skip_existing)
+    if args.skip_existing:
+        left = [i for i, both in enumerate(targets) if not all(target.exists() for target in both if target)]
+        print(f"{len(photos) - len(left)} of {len(photos)} results exist and are left as they are")
+        photos, targets = [photos[i] for i in left], [targets[i] for i in left]
 
     # Network: from the checkpoint alone; and what tells it a photograph's domain.
     network, text = load_network(args.checkpoint, args.text)
     if args.checkpoint == "starter":
         print("weights: the starter's, trained on rendered scenes and five photographs (weights/starter.md)")
-    form = FORMS[args.engine](network.to(device), DTYPES[args.precision])
+    dehaze = dehazer(network.to(device), args.precision, args.strength, device, limit)
     find_prob = domain_finder(args.domain, text, network, args.clip_weights, device)
 
     # Photographs, one by one.
@@ -59,7 +62,7 @@ def main(argv=None):
             prob = find_prob(photo)
             if text is not None and args.domain == "auto" and prob.min() < prob.max():
                 tqdm.write(f"{name}: {text['classes'][prob.argmax()]}, {prob.max():.3f}", file=sys.stdout)
-            dehazed = replace(photo, pixels=dehaze(form, photo.pixels, prob, device, args.precision, most))
+            dehazed = replace(photo, pixels=dehaze(photo.pixels, prob))
             write_photo(target, dehazed)
             if comparison:
                 write_photo(comparison, side_by_side(photo, dehazed))
@@ -83,13 +86,20 @@ def parse(argv):
     parser.add_argument("--clip-weights", help="for auto: a file, if the training's is not there")
     parser.add_argument("--text", type=Path, help="for a published MixCLDehazeNet: a folder labelled by clip_text.py")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--precision", default="fp32", choices=tuple(DTYPES), help="bf16 is faster on GPUs")
-    parser.add_argument("--engine", default="own", choices=FORMS, help="openvino: faster on a CPU, up to 1 MP")
+    precisions = "auto", *DTYPES
+    parser.add_argument("--precision", default="auto", choices=precisions, help="auto: fp16 on CUDA, fp32 on a CPU")
+    effect = "how much of the change to apply, 0 to 2 (default 1): less looks more natural, more clears dense haze"
+    parser.add_argument("--strength", type=float, default=1, metavar="S", help=effect)
     parser.add_argument("--max-memory", help="of the device, for the whole process, such as 4GB; default: what is free")
     parser.add_argument("--max-pixels", type=int, default=200_000_000, help="refuse larger images (default 200000000)")
     parser.add_argument("--compare", action="store_true", help="also write hazy | dehazed to OUTPUT/compare")
-    parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
-    return parser.parse_args(argv)
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    existing.add_argument("--skip-existing", action="store_true", help="leave out photographs whose results exist")
+    args = parser.parse_args(argv)
+    if not 0 <= args.strength <= 2:
+        raise ValueError(f"--strength {args.strength} is not between 0 and 2")
+    return args
 
 
 def load_network(path, text_folder):
@@ -110,15 +120,27 @@ def load_network(path, text_folder):
         return network_of(saved, torch.from_numpy(domains.text)), domains.text_facts("hard")
 
 
-def dehaze(network, pixels, prob, device, precision, most):
-    """H x W x 3, uint8 or uint16, to the same."""
-    hazy = to_floats(to_bytes(pixels)[None].to(device, memory_format=torch.channels_last))  # as the network works
-    with torch.inference_mode():
-        output = network(hazy, prob, free_memory(device, most))
-    if not output.isfinite().all():
-        remedy = "use --precision fp32" if precision != "fp32" else "the checkpoint's weights are broken"
-        raise ValueError(f"the network's output is not finite: {remedy}")
-    return to_image(output[0], pixels.dtype)
+def dehazer(network, precision, strength, device, limit):
+    """A function from H x W x 3 pixels, uint8 or uint16, and 1 x K probabilities to such pixels.
+
+    precision: of DTYPES, or "auto". strength: S of I + S (J - I), with I the photograph and J the network's output.
+    limit: bytes of the device that the process may hold, or None. An output of low precision that is not finite is
+    computed again in float32. Raises ValueError where the memory does not suffice or the output is not finite.
+    """
+    if precision == "auto":
+        precision = "fp16" if device.type == "cuda" else "fp32"
+    form = cache(lambda dtype: inference_form(network, dtype))
+
+    @torch.inference_mode()
+    def dehaze(pixels, prob):
+        hazy = to_floats(to_bytes(pixels)[None].to(device, memory_format=torch.channels_last))
+        for dtype in dict.fromkeys((DTYPES[precision], torch.float32)):
+            output = form(dtype)(hazy, prob, free_memory(device, limit))
+            if output.isfinite().all():
+                return to_image(hazy.lerp(output, strength)[0], pixels.dtype)
+        raise ValueError("the network's output is not finite: the checkpoint's weights are broken")
+
+    return dehaze
 
 
 def domain_finder(name, text, network, clip_weights, device):
@@ -128,12 +150,13 @@ def domain_finder(name, text, network, clip_weights, device):
     classes = list(text["classes"])
     if name != "auto":
         if name not in classes:
-            raise ValueError(f"--domain {name} is none of the network's: {', '.join(classes)}, or auto")
+            raise ValueError(f"--domain {name}: the network knows {', '.join(classes)}, or auto")
         prob = torch.eye(len(classes), device=device)[[classes.index(name)]]
         return lambda photo: prob
     stand_in = text["encoder"] == STAND_IN
     if stand_in and clip_weights is None:
-        print(f"domain: told all equally, for want of CLIP's weights; --domain {' or '.join(classes)} names it")
+        names = " or ".join(classes)
+        print(f"domain unknown (no CLIP weights): all classes weighted equally; set --domain {names}")
         equal = torch.full((1, len(classes)), 1 / len(classes), device=device)
         return lambda photo: equal
     remedy = f"name the CLIP weights it was trained with by --clip-weights, or add --domain {' or '.join(classes)}"

@@ -181,7 +181,7 @@ def trained_network(config, pairs, device, overrides):
     }
     if config.kernels == "plain":
         use_plain(device)
-    network = inference_form(network.to(device), DTYPES[config.test.precision], config.test.graphs)
+    network = inference_form(network.to(device), DTYPES[config.test.precision])
     return SelfEnsemble(network) if config.test.self_ensemble else network, prob, labels, facts
 
 

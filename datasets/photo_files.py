@@ -78,6 +78,6 @@ def plan(photos, output, compare, overwrite):
     if existing and not overwrite:
         raise ValueError(
             f"{len(existing)} of {len(taken)} results exist, first {existing[0]}: "
-            "add --overwrite, or choose another --output"
+            "add --overwrite or --skip-existing, or choose another --output"
         )
     return targets

@@ -1,27 +1,45 @@
 """Text-image fusion: modules from (image, text, prob) to extra channels for the network's entrance.
 
 Shapes: image B x 3 x H x W in [-1, 1]; text K x D, one unit-length embedding a class; prob B x K.
-To add a fusion, write such a module with an `extra_channels` attribute, made from (width D of the text, merge, channels
-of the first stage, window), and name it in FUSIONS.
+To add a fusion, derive a class from Fusion and name it in FUSIONS; training, testing and prediction take it as it is.
 """
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .windows import at_pixels, cell_sums, window_sums
+from .windows import between_places, cell_sums, join_cells, window_sums
 
 
-class CalipFusion(nn.Module):
+class Fusion(nn.Module):
+    """forward(image, text, prob) returns B x extra_channels x H x W.
+
+    Made from (width D of the text, merge, channels of the first stage, window). Merge "concat" puts the extra channels
+    beside the image's; merge "add" adds them, so there must be three.
+    """
+
+    extra_channels = 3
+
+    def in_bands(self, image, text, prob, each):
+        """A function (start, stop) to the extra channels of these rows, for large frames.
+
+        each(function): call function(start, stop) for bands of rows that make up the frame; returns the results.
+        Unless a fusion knows better, it computes all channels at once.
+        """
+        channels = self(image, text, prob)
+        return lambda start, stop: channels[:, :, start:stop]
+
+
+class CalipFusion(Fusion):
     """Parameter-free bidirectional attention between embedded pixels and embedded classes (after CALIP, AAAI 2023).
 
-    Both sides are embedded into C channels; the attention itself has no queries, keys or values to learn. Every pixel
-    receives text (classes weighted by similarity and by the zero-shot probabilities) and every class receives image
-    (pixels weighted by similarity); the latter, summed over the classes by probability, is broadcast over the pixels.
-    With merge "add" one more 1x1 convolution brings the 2C channels to the image's three.
+    With pixels f_i = conv3x3(image) and classes t_k = linear(text), both of C channels, and A_ik = 2 cos(f_i, t_k):
+    every pixel receives text, sum_k softmax_k(A_ik + log p_k) t_k, and every class receives image,
+    sum_i softmax_i(A_ik) f_i, which is summed over the classes by p and broadcast over the pixels. The attention itself
+    has no queries, keys or values to learn. With merge "add" a 1x1 convolution brings the 2C channels to three.
 
-    window: None, and classes receive pixels of the whole frame; or pixels, and in evaluation mode what is broadcast
-    becomes a map: at every pixel, classes receive those of the window around it (windows.py).
+    window: None, and the softmax over i runs over the whole frame; or pixels, and in evaluation mode it runs over the
+    window around each pixel, so that the broadcast becomes a map (windows.py).
     """
 
     def __init__(self, text_width, merge="concat", channels=24, window=None):
@@ -34,18 +52,42 @@ class CalipFusion(nn.Module):
 
     def forward(self, image, text, prob):
         """Returns B x 2C x H x W (merge "concat": pixels' text, then classes' image) or B x 3 x H x W (merge "add")."""
-        pixels = self.image_embed(image)  # B x C x H x W
-        classes = self.text_embed(text)  # K x C
+        height, width = image.shape[2:]
+        pixels, classes = self.image_embed(image), self.text_embed(text)  # B x C x H x W, K x C
         similarity = similarities(pixels, classes)
-        pixel_text = F.conv2d(class_weights(similarity.exp(), prob), classes.t()[:, :, None, None])  # B x C x H x W
-
+        attention = similarity.exp()
         if self.training or self.window is None:
-            attention = similarity.flatten(2).softmax(dim=2)  # B x K x HW
-            class_image = torch.einsum("bk,bkn,bcn->bc", prob, attention, pixels.flatten(2))[:, :, None, None]
+            weights = similarity.flatten(2).softmax(dim=2)  # B x K x HW
+            class_image = torch.einsum("bk,bkn,bcn->bc", prob, weights, pixels.flatten(2))[:, :, None, None]
         else:
-            height, width = image.shape[2:]
-            places = class_images(class_sums(similarity.exp(), pixels), prob, self.window)
-            class_image = at_pixels(places, (0, height), (0, width), height, width)
+            places = class_images(class_sums(attention, pixels), prob, self.window)
+            class_image = between_places(between_places(places, 3, width), 2, height)
+        return self.channels(attention, classes, prob, class_image)
+
+    def in_bands(self, image, text, prob, each):
+        """As Fusion: a first pass over the frame sums what the classes receive, a second makes the channels."""
+        (height, width), classes = image.shape[2:], self.text_embed(text)
+        attention = image.new_empty(len(image), height, width, len(classes)).permute(0, 3, 1, 2)  # channels_last
+
+        def sums(start, stop):
+            above, below = min(start, 1), min(height - stop, 1)  # rows that the 3x3 convolution reads, too
+            pixels = self.image_embed(image[:, :, start - above : stop + below])
+            pixels = pixels[:, :, above : pixels.shape[2] - below]
+            attention[:, :, start:stop] = similarities(pixels, classes).exp()
+            return start, class_sums(attention[:, :, start:stop], pixels, start)
+
+        places = class_images(join_cells(each(sums), height), prob, self.window or max(height, width))
+        places = between_places(places, 3, width).permute(0, 2, 3, 1).contiguous()  # rows of channels_last pixels
+
+        def channels(start, stop):
+            class_image = between_places(places, 1, height, (start, stop)).permute(0, 3, 1, 2)
+            return self.channels(attention[:, :, start:stop], classes, prob, class_image)
+
+        return channels
+
+    def channels(self, attention, classes, prob, class_image):
+        """What pixels receive beside what classes receive. attention: B x K x H x W, positive."""
+        pixel_text = F.conv2d(class_weights(attention, prob), classes.t()[:, :, None, None])  # B x C x H x W
         return self.project(torch.cat([pixel_text, class_image.expand_as(pixel_text)], dim=1))
 
 
@@ -55,7 +97,8 @@ def similarities(pixels, classes, temperature=2.0):
     pixels: B x C x H x W. classes: K x C. Returns B x K x H x W.
     """
     kernel = F.normalize(classes, dim=1)[:, :, None, None] * temperature
-    return F.conv2d(F.normalize(pixels, dim=1), kernel)
+    norm = torch.linalg.vector_norm(pixels, dim=1, keepdim=True).clamp_min(1e-12)
+    return F.conv2d(pixels, kernel) / norm  # cheaper than to normalise all channels
 
 
 def class_weights(attention, prob):
@@ -68,19 +111,19 @@ def class_weights(attention, prob):
 
 
 def class_sums(attention, pixels, top=0):
-    """What the classes receive within each cell of rows that begin at `top` of the frame, and the sums of its weights.
+    """Sums of weighted pixels, for every class, and of the weights, over the cells of rows from `top` of the frame.
 
-    attention: B x K x H x W, positive. pixels: B x C x H x W. Returns B x K(C + 1) x h x w.
+    attention: the weights, B x K x H x W, positive. pixels: B x C x H x W. Returns B x K(C + 1) x h x w.
     """
     weighted = [cell_sums(weight * pixels, top) for weight in attention.split(1, dim=1)]
     return torch.cat([*weighted, cell_sums(attention, top)], dim=1)
 
 
 def class_images(sums, prob, window):
-    """What the classes receive in windows, summed over the classes by probability.
+    """The weighted means of windows, summed over the classes by probability.
 
     sums: B x K(C + 1) x h x w, the whole frame's `class_sums`. prob: B x K. window: pixels.
-    Returns B x C x h' x w', for `at_pixels`.
+    Returns B x C x h' x w', for `between_places`.
     """
     num_classes, total = prob.shape[1], 0
     weighted, weights = sums[:, :-num_classes].unflatten(1, (num_classes, -1)), sums[:, -num_classes:]
@@ -90,7 +133,7 @@ def class_images(sums, prob, window):
     return total.to(sums.dtype)
 
 
-class ParametricFusion(nn.Module):
+class ParametricFusion(Fusion):
     """The published parametric fusion, in its exact O(HW) form.
 
     Published, every pixel attends over the D numbers t_j of the text vector as over D tokens: query q = Wq I + bq (5
@@ -100,7 +143,6 @@ class ParametricFusion(nn.Module):
     """
 
     width = 5
-    extra_channels = 3
 
     def __init__(self, text_width=None, merge="concat", channels=None, window=None):
         super().__init__()  # the settings of the other fusion have no meaning here
@@ -119,6 +161,10 @@ class ParametricFusion(nn.Module):
         mean = tilted_mean(u.flatten(1), prob.to(text.dtype) @ text).view_as(u).to(image.dtype)
         out = self.out.weight[:, :, 0, 0]  # 3 x 5
         return F.conv2d(mean, (out @ self.value_weight)[:, None, None, None], out @ self.value_bias + self.out.bias)
+
+    def in_bands(self, image, text, prob, each):
+        """As Fusion: pixels do not depend on one another."""
+        return lambda start, stop: self(image[:, :, start:stop], text, prob)
 
 
 def tilted_mean(u, tokens, knots=512):

@@ -4,20 +4,19 @@ import pytest
 import torch
 from torch import nn
 
-from models.fast.inference import InferenceForm
-from models.fast.proof import PlainForm, choices, choose, inference_form, kernels_report, problems
+from models import inference_form, kernels_report
+from models.fast.inference import InferenceForm, PlainInference
+from models.fast.proof import choices, choose
 from models.mixdehazenet import SIZES, MixDehazeNet, MixStructureBlock, reflect_conv
 from tests.test_forms import PROB, image, relative_error, trained
 
 
 @pytest.fixture(autouse=True)
 def in_bands(monkeypatch):
-    monkeypatch.setattr("models.fast.plan.BAND_BYTES", 2**11)
-    monkeypatch.setattr("models.fast.plan.BAND_ROWS", 4)
-    problems.clear()
+    monkeypatch.setattr("models.fast.bands.BAND_BYTES", 2**11)
+    monkeypatch.setattr("models.fast.bands.BAND_ROWS", 4)
     choices.clear()
     yield
-    problems.clear()
     choices.clear()
 
 
@@ -60,9 +59,9 @@ def large_value(block, dim):
     [
         (dilated_local, InferenceForm),
         (large_local_and_small_depthwise, InferenceForm),
-        (silu, PlainForm),
-        (grouped, PlainForm),
-        (large_value, PlainForm),
+        (silu, PlainInference),
+        (grouped, InferenceForm),
+        (large_value, PlainInference),
     ],
 )
 def test_an_edited_block_is_computed_as_edited(edit, form, caplog, monkeypatch):
@@ -70,8 +69,8 @@ def test_an_edited_block_is_computed_as_edited(edit, form, caplog, monkeypatch):
     made = [inference_form(network) for _ in range(2)][0]
     assert type(made) is form
     assert relative_error(network, made, image(1, 3, 84, 60), PROB[:1]) < 1e-5
-    assert len(caplog.messages) == (form is PlainForm)  # once
-    assert all("the plain network computes" in message for message in caplog.messages)
+    assert len(caplog.messages) == (form is PlainInference)  # once
+    assert all("by the plain network" in message for message in caplog.messages)
 
 
 def test_an_edited_entrance_is_computed_as_edited(monkeypatch):
@@ -81,7 +80,7 @@ def test_an_edited_entrance_is_computed_as_edited(monkeypatch):
     monkeypatch.setattr(MixDehazeNet, "embed", embed)
     network = trained()
     form = inference_form(network)
-    assert type(form) is PlainForm
+    assert type(form) is PlainInference
     assert relative_error(network, form, image(1, 3, 48, 44), PROB[:1]) < 1e-5
 
 

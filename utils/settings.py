@@ -119,8 +119,6 @@ class Loss:
 class Test:
     batch: int = setting(4, 1, 65536, speed=True)  # images of equal size a forward pass
     precision: Precision = "fp32"
-    graphs: bool = setting(False, speed=True)  # on CUDA: record a graph for each size of image
-    engine: Literal["own", "openvino"] = setting("own", speed=True)
     self_ensemble: bool = False  # mean over the 8 flips and turns of the image
     crop: int | None = setting(None, 16, 65536)  # pixels, centre crop of the scored images; None: whole images
     input: Literal["hazy", "clear"] = "hazy"  # clear: what the network does to images without haze

@@ -1,73 +1,103 @@
-"""Convolutions of the inference form: without padding, GELU in the same pass, and what is linear folded into them."""
+"""Convolutions of the inference form: they pad nothing, end in GELU or add to a map, and have what is linear folded in.
+
+How each is computed is chosen by what it is, not by timing. On a CPU, oneDNN takes GELU and the addition within the
+convolution (torch.compile's own calls). On CUDA a 1x1 convolution of channels_last maps is a matrix product with its
+bias in the same call, while cuDNN adds a bias in a pass of its own; with fewer than 8 outputs it stays a convolution,
+since such products fall back to a slow kernel. In float32 cuDNN has fast kernels for NCHW alone unless TF32 is allowed.
+"""
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from .pointwise import add_pointwise, pointwise, pointwise_gelu
+from . import kernels
+
+FEWEST = 8  # outputs of a 1x1 convolution that is computed as a matrix product
 
 
 class Conv(nn.Conv2d):
-    """A convolution that pads nothing, followed by GELU where `gelu` is set, which then is 1x1."""
+    """A convolution without padding, followed by GELU if `gelu` is set. Takes and returns channels_last maps."""
 
     gelu = False
+    nchw = False  # whether to compute in that layout
 
     def forward(self, x):
+        """x: B x C x H x W, any float type, which the weights have, too."""
         if in_one_pass(x):
             activation = "gelu" if self.gelu else "none"
             steps = (0, 0), self.stride, self.dilation, self.groups
             return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *steps, activation, [], "none")
-        if self.kernel_size == (1, 1):
-            return (pointwise_gelu if self.gelu else pointwise)(x, self.weight, self.bias)
-        return super().forward(x)
+        if not self.is_product(x):
+            y = super().forward(x.contiguous() if self.nchw else x)
+        elif self.gelu and x.dtype == torch.bfloat16:
+            # cuBLAS takes tanh's GELU within the product: 5e-4 off, which is below bfloat16's rounding
+            y = torch._addmm_activation(self.bias, as_matrix(x), self.weight.flatten(1).t(), use_gelu=True)
+            return as_map(y, x)
+        else:
+            y = as_map(F.linear(as_matrix(x), self.weight.flatten(1), self.bias), x)
+        y = y.contiguous(memory_format=torch.channels_last)
+        return F.gelu(y) if self.gelu else y
 
     def add_to(self, out, x):
-        """Add a 1x1 convolution of x to a map, in place; where it can be, in the same pass."""
+        """Add a 1x1 convolution of x, without bias, to a map, in place."""
         if in_one_pass(x):
             steps = (0, 0), self.stride, self.dilation, self.groups
-            end = "add", 1.0, None, [], None
-            torch.ops.mkldnn._convolution_pointwise_(out, x, self.weight, self.bias, *steps, *end)
-        elif self.bias is None:
-            add_pointwise(out, x, self.weight)
-        else:
+            torch.ops.mkldnn._convolution_pointwise_(out, x, self.weight, None, *steps, "add", 1.0, None, [], None)
+        elif self.is_product(x) and out.is_contiguous(memory_format=torch.channels_last):
+            as_matrix(out).addmm_(as_matrix(x), self.weight.flatten(1).t())
+        else:  # a band of several images has gaps
             out += self(x)
+
+    def is_product(self, x):
+        return kernels.run_on(x) and self.kernel_size == (1, 1) and self.out_channels >= FEWEST
 
 
 def in_one_pass(x):
-    """Whether oneDNN's convolution with GELU, torch.compile's own on CPUs, can be called for such a map."""
-    if x.device.type != "cpu" or not torch.backends.mkldnn.is_available() or torch.compiler.is_compiling():
+    """Whether oneDNN's convolution with GELU or an addition can be called for a map."""
+    if kernels.run_on(x) or not torch.backends.mkldnn.is_available():
         return False
     if x.dtype == torch.bfloat16:
         return torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return x.dtype == torch.float32
 
 
-def mlp(layers, dtype):
-    """1x1, GELU, 1x1."""
-    first, _, second = layers
-    return with_gelu(fixed(first, dtype), fixed(second, dtype))
+def as_matrix(x):
+    """The pixels of a channels_last map as rows of a matrix: B x C x H x W to BHW x C, a view."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def with_gelu(first, second):
-    first.gelu = True
-    return nn.Sequential(first, second)
+def as_map(y, x):
+    """Rows of a matrix as a map of x's size: BHW x C' to B x C' x H x W, channels_last, a view."""
+    batch, _, height, width = x.shape
+    return y.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 # ---- folding, in float64 ----
 
 
-def fixed(layer, dtype):
-    """A convolution's copy that pads nothing."""
-    return conv(layer.weight, layer.bias, dtype, layer.stride, layer.dilation, layer.groups)
+def fixed(layer, dtype, shift=None, scale=None):
+    """A copy of a convolution that pads nothing; with shift and scale, one of scale * x + shift, as a function of x."""
+    weight, bias = layer.weight.double(), layer.bias if shift is None else of_constant(layer, shift)
+    weight = weight if scale is None else weight * scale[:, None, None]
+    return conv(weight, bias, dtype, layer.stride, layer.dilation, layer.groups)
 
 
 def conv(weight, bias, dtype, stride=1, dilation=1, groups=1):
     """A convolution without padding, of given weights."""
     outputs, inputs, *kernel = weight.shape
-    layer = Conv(inputs * groups, outputs, kernel, stride, 0, dilation, groups, bias is not None, dtype=torch.double)
+    options = {"bias": bias is not None, "dtype": torch.double, "device": weight.device}
+    layer = Conv(inputs * groups, outputs, kernel, stride, 0, dilation, groups, **options)
     layer.weight.copy_(weight)
     if bias is not None:
         layer.bias.copy_(bias)
-    return layer.to(dtype=dtype, memory_format=torch.channels_last)
+    layer.nchw = weight.is_cuda and dtype == torch.float32 and groups == 1 and layer.kernel_size != (1, 1)
+    return layer.to(dtype=dtype, memory_format=torch.contiguous_format if layer.nchw else torch.channels_last)
+
+
+def mlp(first, last):
+    """1x1, GELU, 1x1."""
+    first.gelu = True
+    return nn.Sequential(first, last)
 
 
 def affine(norm):
@@ -76,13 +106,7 @@ def affine(norm):
     return scale, norm.bias.double() - norm.running_mean.double() * scale
 
 
-def fold_input(layer, scale, shift):
-    """Weight and bias of a 1x1 convolution of scale * x + shift, as of x."""
-    weight = layer.weight.double()
-    return weight * scale[:, None, None], layer.bias.double() + weight[:, :, 0, 0] @ shift
-
-
-def shifted_input(layer, shift, dtype):
-    """A depthwise convolution's copy, of x + shift, as of x."""
-    bias = layer.bias.double() + shift * layer.weight.double().sum((1, 2, 3))
-    return conv(layer.weight, bias, dtype, layer.stride, layer.dilation, layer.groups)
+def of_constant(layer, value):
+    """What a convolution makes of a constant map, C numbers; reflect padding leaves such a map constant."""
+    kernel = value.view(1, -1, 1, 1).expand(1, -1, *layer.kernel_size)
+    return F.conv2d(kernel, layer.weight.double(), layer.bias.double(), groups=layer.groups).flatten()

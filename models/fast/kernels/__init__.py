@@ -5,3 +5,12 @@ depthwise.py (a block's three dilated convolutions), gated.py (its three attenti
 (the attentions of inference). Maps are channels_last: a pixel's channels are neighbours in memory, so neighbouring
 threads read neighbouring addresses whatever the tap. Sums are float32 and have a fixed order: no atomics.
 """
+
+import os
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # tests run the kernels on a CPU
+
+
+def run_on(x):
+    """Whether the kernels compute for a map."""
+    return x.is_cuda or INTERPRETED

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from ..mixdehazenet import MIN_SIDE
+from .mixdehazenet import MIN_SIDE
 
 
 class Exportable(nn.Module):
