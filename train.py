@@ -52,14 +52,8 @@ def main(argv=None):
         refuse_unfit(config.train, device)
         if args.dry_run:
             print_cost(config)
-            return
-        try:
+        else:
             train(config, device)
-        except torch.OutOfMemoryError:
-            raise ValueError(
-                "the GPU's memory is too small: set train.recompute=true, raise train.accumulate, or lower train.batch "
-                "or train.crop"
-            ) from None
 
 
 def train(config, device):
@@ -238,7 +232,7 @@ def graphed(network, num_classes, settings, device):
 
 @on_main
 def refuse_unfit(settings, device):
-    """Raise ValueError where the `train` settings do not suit the processes that there are."""
+    """Raise ValueError where the `train` settings do not suit the processes or the device."""
     if settings.batch % (distributed.world_size() * settings.accumulate):
         parts = f"{distributed.world_size()} process(es) in {settings.accumulate} part(s)"
         raise ValueError(f"train.batch={settings.batch} cannot be shared equally by {parts}: change train.batch")

@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PRELOADED = ("torch._dynamo", "torch.utils.tensorboard", "torchvision", "cv2", "PIL.Image", "skimage", "open_clip")
-LIMITS = {"memory": resource.RLIMIT_AS, "file_size": resource.RLIMIT_FSIZE, "files": resource.RLIMIT_NOFILE}
+LIMITS = {"memory": resource.RLIMIT_AS, "file_size": resource.RLIMIT_FSIZE}
 CHANGES = ("os.mkdir", "os.rename", "os.truncate")  # audit events; an `open` for writing is one, too
 
 
@@ -125,9 +125,9 @@ def begin(script, arguments, folder, *, write=None, fault=None, output=None, hum
     """Become the script, with its faults.
 
     memory: bytes of address space beyond what the imports took. file_size: largest file it may write, bytes.
-    files: that may be open. output: the file that is its standard output, "" for a closed one.
-    humble: permissions hold, even where it runs as root. write, fault: what befalls the write-th change to a file or
-    folder outside the TensorBoard events: a signal's number just before it, or the error ENOSPC in its place ("full").
+    output: the file that is its standard output. humble: permissions hold, even where it runs as root.
+    write, fault: the signal that comes just before the write-th change to a file or folder outside the TensorBoard
+    events.
     """
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
@@ -144,9 +144,6 @@ def begin(script, arguments, folder, *, write=None, fault=None, output=None, hum
             resource.setrlimit(kind, (limits[name], limits[name]))
     if output:
         os.dup2(os.open(output, os.O_WRONLY), 1)
-    elif output is not None:
-        os.close(1)
-        sys.stdout = None
     if write is not None:
         befall(os.path.realpath(folder), write, fault)
 
@@ -161,7 +158,7 @@ def end(code):
 
 
 def befall(folder, count, fault):
-    """Make the count-th change to a file or folder in `folder` meet its fault."""
+    """Send the signal `fault` just before the count-th change to a file or folder in `folder`."""
     main, seen = os.getpid(), 0
 
     def hook(event, arguments):
@@ -173,8 +170,6 @@ def befall(folder, count, fault):
         if not path.startswith(folder) or "tfevents" in path:
             return
         seen += 1
-        if seen == count and fault == "full":
-            raise OSError(28, os.strerror(28), path)
         if seen == count:
             os.kill(main, fault)
 

@@ -1,4 +1,4 @@
-"""Where the time of a training goes, and what is said of it while it runs."""
+"""Measure a training while it runs, and report its progress."""
 
 import sys
 import time

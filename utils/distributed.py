@@ -62,16 +62,18 @@ def meet():
 
 
 def pick_device(name):
-    """The torch device of a setting: "auto" is CUDA where it works, with a note where it should and does not."""
+    """The torch device of a setting. "auto" is CUDA where torch can use it; a note where the machine has a GPU."""
     if name == "cpu":
         return torch.device("cpu")
-    with warnings.catch_warnings(action="ignore"):  # the message below gives the reason
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the message below gives the reason
         usable = torch.cuda.is_available()
-    if not usable and name == "cuda":
-        raise ValueError(f"device=cuda, but {why_no_gpu()}: use device=cpu or device=auto")
     if not usable:
+        message = f"torch {torch.__version__} cannot use a GPU here ({why_no_gpu()})"
+        if name == "cuda":
+            raise ValueError(f"device=cuda, but {message}: use device=cpu or device=auto")
         if Path("/proc/driver/nvidia/version").exists():
-            print(f"note: there is an NVIDIA GPU, but {why_no_gpu()}: running on the CPU", file=sys.stderr)
+            print(f"note: {message}: running on the CPU", file=sys.stderr)
         return torch.device("cpu")
     local, num_gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     if local >= num_gpus:
@@ -81,15 +83,12 @@ def pick_device(name):
 
 
 def why_no_gpu():
-    """Why torch has no GPU, in a clause."""
-    if torch.version.cuda is None:
-        return f"torch {torch.__version__} is built without CUDA"
+    """Why torch has no GPU, in its own words where it has any."""
     try:
         torch.cuda.init()
-    except (RuntimeError, AssertionError) as error:  # such as a driver that is too old for torch's CUDA
-        if "no NVIDIA driver" not in str(error):
-            return f"torch {torch.__version__} cannot use it ({str(error).strip().partition('. ')[0]})"
-    return "this machine has no usable CUDA GPU"
+    except (RuntimeError, AssertionError) as error:  # no driver, one too old, or a torch without CUDA
+        return str(error).strip().partition(". ")[0]
+    return "no GPU is visible"
 
 
 def rank():
@@ -102,10 +101,10 @@ def world_size():
 
 
 def on_main(function):
-    """Decorate a function that the main process runs for all: each gets its result; all must call it.
+    """Decorate a function: the main process runs it, and every process gets the result. All must call it.
 
-    Only the main process's machine needs the files that it reads. Where it raises, the main process reports it and the
-    others leave with exit code 2 rather than wait.
+    A user's mistake is thus reported once, and only the main process's machine needs the files. Where the function
+    raises, the other processes leave with exit code 2.
     """
 
     @functools.wraps(function)
@@ -126,7 +125,7 @@ def on_main(function):
 
 
 def gather(items):
-    """The lists of all processes joined, in order of rank, on every process."""
+    """Join the lists of all processes, in order of rank, on every process. All must call it."""
     if world_size() == 1:
         return items
     parts = [None] * world_size()
@@ -135,7 +134,7 @@ def gather(items):
 
 
 def any_process(flag):
-    """Whether the flag is set on any process; all must call it."""
+    """Whether the flag is set on any process. All must call it."""
     if world_size() == 1:
         return flag
     value = torch.tensor(float(flag))
@@ -144,19 +143,19 @@ def any_process(flag):
 
 
 def mean_over_processes(value):
-    """A tensor averaged over the processes, each of which gets its share of the gradient; all must call it."""
+    """Average a tensor over the processes; each gets its share of the gradient. All must call it."""
     return all_reduce(value) / world_size() if world_size() > 1 else value
 
 
 def share_buffers(network):
-    """Give every process the main process's buffers, such as BatchNorm statistics; all must call it."""
+    """Copy the main process's buffers, such as BatchNorm statistics, to every process. All must call it."""
     if world_size() > 1:
         for buffer in network.buffers():
             dist.broadcast(buffer, 0)
 
 
 def data_parallel(network, device, sync_batchnorm=False):
-    """The network as all processes step it together; sync_batchnorm: BatchNorm statistics over their whole batch."""
+    """Wrap the network so that all processes step it together. sync_batchnorm: statistics over their whole batch."""
     if world_size() == 1:
         return network
     if sync_batchnorm:
@@ -165,5 +164,5 @@ def data_parallel(network, device, sync_batchnorm=False):
 
 
 def exchange_gradients(network, now):
-    """The context of a backward pass: processes exchange gradients in it, or add up their own until they do."""
+    """The context of a backward pass: exchange gradients with the other processes now, or add up one's own."""
     return nullcontext() if now or not isinstance(network, DistributedDataParallel) else network.no_sync()

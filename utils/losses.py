@@ -1,4 +1,4 @@
-"""The training loss beside L1: contrastive regularisation by the features of a frozen ResNet."""
+"""The training loss: L1, and contrastive regularisation by the features of a frozen ResNet."""
 
 import socket
 from http.client import HTTPException
@@ -54,13 +54,10 @@ class Contrastive(nn.Module):
     def forward(self, output, clear, hazy):
         """output, clear, hazy: B x 3 x H x W in [-1, 1]; returns a scalar."""
         with torch.no_grad():
-            if self.published:  # statistics of each batch of its own
-                fixed = list(zip(self.features(clear), self.features(hazy), strict=True))
-            else:
-                fixed = [both.chunk(2) for both in self.features(torch.cat([clear, hazy]))]
+            positives, negatives = self.features(clear), self.features(hazy)
         distances = [
             torch.stack([F.l1_loss(own, positive), F.l1_loss(own, negative)])
-            for own, (positive, negative) in zip(self.features(output), fixed, strict=True)
+            for own, positive, negative in zip(self.features(output), positives, negatives, strict=True)
         ]
         to_clear, to_hazy = mean_over_processes(torch.stack(distances)).unbind(1)  # one number a layer
         return (self.layer_weights * to_clear / (to_hazy + 1e-7)).sum()

@@ -57,7 +57,7 @@ def run(main):
         code = main()
         print(end="", flush=True)  # a full or closed stdout shows here
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would flush once more
+        discard_output()
         code = 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         code = complain("stopped", 130)
@@ -65,6 +65,8 @@ def run(main):
         message = mistake(error)
         if not message or os.environ.get("MIXCLDEHAZE_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.filename is None:
+            discard_output()
         code = complain(message, 2)
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes a worker's end for an error
@@ -81,7 +83,10 @@ def mistake(error):
     if WORKER_DIED.search(text) or isinstance(error, (ConnectionResetError, EOFError)):
         return "a process that reads data died, most likely of too little memory: lower data.workers or the batch"
     if is_out_of_memory(error):
-        return "the memory is too small: make batches, crops or images smaller"
+        return (
+            "the memory is too small: make batches, crops or images smaller; in a training, train.recompute=true and a "
+            "higher train.accumulate help, too"
+        )
     return None if isinstance(error, RuntimeError) else one_line(error)
 
 
@@ -106,6 +111,11 @@ def complain(message, code):
     name = Path(sys.argv[0]).name + (f" (process {rank})" if rank != "0" else "")
     sys.stderr.write(f"{name}: {message}\n")  # at once: print writes the end of a line by itself
     return code
+
+
+def discard_output():
+    """Send the rest of standard output nowhere: Python would try to write it, and fail, once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def name_the_user():

@@ -10,11 +10,11 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 def setting(default, low=None, high=None, **marks):
-    """A field of numbers from `low` to `high`, whose marks `marked` finds.
+    """A field whose numbers are from `low` to `high`, with marks that `marked` finds.
 
-    resume: it may differ between the start of a run and its resumption, since it does not reach the weights.
-    speed: it sets speed, memory, logs or names, and changes no result by more than rounding.
-    folder: text that names a folder within another.
+    resume: may change between the start and the resumption of a run; the weights do not depend on it.
+    speed: sets speed, memory, logs or names; changes results by rounding at most.
+    folder: names a folder within another.
     """
     return field(default=default, metadata=marks if low is None else {"range": (low, high), **marks})
 
@@ -29,7 +29,7 @@ class Data:
     val: float | str = setting(0.05, folder=True)
     val_crop: int | None = setting(None, 16, 65536)  # pixels, centre crop of the validation images; None: whole images
     # processes that decode images, for each training process; 0: the training process itself;
-    # None: the cores that there are, shared among the processes, at most 8
+    # None: the machine's cores, shared among the processes, at most 8
     workers: int | None = setting(None, 0, 256, resume=True, speed=True)
     flip: bool = True  # random horizontal flip
     rotate: bool = False  # random turn by a multiple of 90 degrees
@@ -122,7 +122,7 @@ class Test:
     self_ensemble: bool = False  # mean over the 8 flips and turns of the image
     crop: int | None = setting(None, 16, 65536)  # pixels, centre crop of the scored images; None: whole images
     input: Literal["hazy", "clear"] = "hazy"  # clear: what the network does to images without haze
-    # replaces the model.window of the training; None: keeps it
+    # in place of the training's model.window; None: as in the training
     window: int | Literal["crop", "frame"] | None = setting(None, 40, 65536)
     # ablations: wrong gives each class's probability to the next class, uniform gives every class the same
     domain: Literal["right", "wrong", "uniform"] = "right"
@@ -190,12 +190,12 @@ def check(config):
 
 
 def is_folder_name(text):
-    """Whether a text can name a folder within another one, on any system."""
+    """Whether `text` can name a folder within another, on any system."""
     return not set(text) & set('/\\:*?"<>|') and text.isprintable() and text[:1] != "." and len(text.encode()) <= 200
 
 
 def shown(value):
-    """A value as a message shows it, in at most 100 characters."""
+    """A value as messages show it, in at most 100 characters."""
     if isinstance(value, (dict, list, tuple)):
         return "a section" if isinstance(value, dict) else "a list"
     return f"{value!r:.100}"

@@ -8,7 +8,7 @@ from .averaging import Average
 
 
 class TrainingState:
-    """A network and all that steps it.
+    """A network, its optimiser, gradient scaler and average, and the counters of a run.
 
     step: number of steps taken. validated: the step of the last validation. best: the highest PSNR so far, dB.
     sums: {name: sum over the steps since the last report}, "num" of them.
@@ -26,13 +26,13 @@ class TrainingState:
 
     @property
     def evaluated(self):
-        """The network that is validated: of averaged weights, where the run keeps an average."""
+        """The network to validate: the averaged one if the run keeps an average."""
         return self.average.module if self.average else self.network
 
     def count(self, values, names):
-        """Count a step that was taken. values: its {name: number}. names: of its images.
+        """Count a step. values: its {name: number}. names: of its images.
 
-        In fp16 GradScaler skips a step whose gradient overflows, and lowers its scale; below 1 that is an error, too.
+        In fp16 GradScaler skips a step whose gradient overflows and lowers its scale; a scale below 1 is an error.
         Raises FloatingPointError where a value is not finite.
         """
         self.step += 1
