@@ -9,7 +9,7 @@ import torch
 import export as script
 from models import export_program, network_of
 from tests import reference
-from tests.battery import copy_of, is_one_line
+from tests.battery import copy_of
 from tests.made import make_pairs, save_network
 from utils import checkpoint
 from utils.results import read_metrics
@@ -134,10 +134,3 @@ def test_an_export_that_is_not_the_network_is_not_written(export, tmp_path, monk
     with pytest.raises(ValueError, match="is off by .* at 1 x 1 pixels"):
         export("a.pt", "a.pt2")
     assert not (tmp_path / "a.pt2").exists()
-
-
-def test_a_full_disk_is_named(tmp_path, scripts):
-    save_network(tmp_path / "a.pt", "none")
-    done = scripts(tmp_path, "export.py", "--checkpoint", "a.pt", "--output", "a.safetensors", file_size=4000)
-    is_one_line(done, "export.py")
-    assert "a.safetensors" in done.stderr and [path.name for path in tmp_path.iterdir()] == ["a.pt"]

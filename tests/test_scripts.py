@@ -1,4 +1,4 @@
-"""The main command and its environment, as a user meets them; and the line that a mistake gets."""
+"""The main command and its environment, as a user meets them."""
 
 import csv
 import json
@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from tests.battery import is_one_line
 from utils import checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -39,23 +38,6 @@ def test_label_train_and_test_leave_what_the_contract_says(finished):
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == ["0.png"]
     assert np.mean([float(row["psnr"]) for row in rows]) == pytest.approx(metrics["psnr"])
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments", "named"),
-    [
-        ("train.py", ["smal.yaml"], "did you mean small.yaml"),
-        ("train.py", ["small.yaml", "train.stepz=3"], "did you mean train.steps"),
-        ("train.py", ["small.yaml", "data.root=data/RESIDE-6K"], "DehazeFormer"),
-        ("train.py", [], "--help"),
-        ("test.py", ["small.yaml", "checkpoint=nothing.pt"], "nothing.pt does not exist"),
-        ("clip_text.py", ["small.yaml", "data.test=tset"], "tset"),
-    ],
-)
-def test_a_mistake_is_one_line_and_exit_code_2(finished, scripts, name, arguments, named):
-    done = scripts(finished, name, *arguments)
-    is_one_line(done, name)
-    assert named in done.stderr
 
 
 @pytest.mark.parametrize(
