@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from itertools import product
 from pathlib import Path
 
@@ -151,24 +152,22 @@ def test_best_checkpoints_of_one_configuration_may_be_of_other_steps(tmp_path):
     assert changed_settings(group, base) == f"seed 1, 2 (not 1), selection {BEST} (not {LAST})"
 
 
-def test_a_mistake_is_one_line_and_exit_code_2(script, tmp_path):
+def test_other_images_protocols_and_folders_are_refused(script, tmp_path):
     run, other = write_run(tmp_path / "a"), write_run(tmp_path / "b", fusion="none")
-    protocol = write_run(tmp_path / "c", protocol="another")
-    images = write_run(tmp_path / "d", data={"fingerprint": "02"})
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "metrics.json").write_text("{")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/metrics.json").write_text("{")
     for arguments, message in [
-        ([run], "nothing to be compared with"),
         ([run, str(tmp_path)], "metrics.json does not exist"),
-        ([run, str(broken)], "broken cannot be read"),
-        ([run, protocol], f"({PROTOCOL} | another)"),
-        ([run, images], "on other images (01 | 02)"),
+        ([run, str(tmp_path / "broken")], "broken cannot be read"),
+        ([run, write_run(tmp_path / "c", protocol="another")], f"({PROTOCOL} | another)"),
+        ([run, write_run(tmp_path / "d", data={"fingerprint": "02"})], "on other images (01 | 02)"),
         ([run, f"x={run},{run}"], "names a folder twice"),
         ([run, f"x={run},{other}"], f"{other} differs from {run} in model.fusion none (not calip)"),
     ]:
-        done = script(*arguments)
-        assert done.code == 2 and message in done.stderr and done.stderr.count("\n") == 1
+        with pytest.raises(ValueError, match=re.escape(message)):
+            open_groups(arguments)
+    done = script(run)
+    assert done.code == 2 and "nothing to be compared with" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_an_infinite_psnr_is_valid_json_and_left_out_of_a_comparison(tmp_path):

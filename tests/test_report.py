@@ -5,7 +5,7 @@ import math
 import re
 import shutil
 import subprocess
-import urllib.request
+from html import unescape
 
 import cv2
 import numpy as np
@@ -14,11 +14,10 @@ import pytest
 from utils.results import pick_examples, write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_chromium = pytest.mark.skipif(
-    not (CHROMIUM and shutil.which("chromedriver")), reason="needs Debian's chromium and chromium-driver"
-)
-OPTIONS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-dev-shm-usage --disable-sync"
-ENTER, RIGHT = "\ue007", "\ue014"  # WebDriver's codes of these keys
+needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium")
+OPTIONS = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --dump-dom --virtual-time-budget=9000"
+ERRORS = "const errors = [], note = event => errors.push(event.message || event.blockedURI);"
+ERRORS += "addEventListener('error', note); addEventListener('securitypolicyviolation', note)"
 
 
 def make_rows(number):
@@ -43,89 +42,72 @@ def make_report(folder, rows, size=(24, 32)):
     return folder / "report.html"
 
 
-class Browser:
-    """A headless Chromium, driven through chromedriver's W3C WebDriver interface."""
-
-    def __init__(self, folder):
-        options = {"binary": CHROMIUM, "args": [*OPTIONS.split(), f"--user-data-dir={folder}"]}
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-        self.process = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
-        port = next(re.search(r"on port (\d+)\.", line)[1] for line in self.process.stdout if "success" in line)
-        self.url = f"http://127.0.0.1:{port}/session"
-        self.url += "/" + self.send("", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
-
-    def send(self, path, body=None, method="POST"):
-        request = urllib.request.Request(self.url + path, json.dumps(body or {}).encode(), method=method)
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
-            return json.load(answer)["value"]
-
-    def run(self, text):
-        return self.send("/execute/sync", {"script": text, "args": []})
-
-    def press(self, selector, keys):
-        found = self.send("/element", {"using": "css selector", "value": selector})
-        self.send(f"/element/{next(iter(found.values()))}/value", {"text": keys})
-
-    def column(self, index):
-        cells = f"document.querySelectorAll('#images tbody td:nth-child({index + 1})')"
-        return self.run(f"return [...{cells}].filter(cell => cell.offsetHeight).map(cell => cell.innerText)")
-
-    def errors(self):
-        return [entry for entry in self.send("/se/log", {"type": "browser"}) if entry["level"] != "INFO"]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.send("", method="DELETE")
-    browser.process.terminate()
-    browser.process.wait()
+def look(page, script):
+    """What an asynchronous script returns that runs in the page, as Chromium draws it. The page must have no errors."""
+    text = page.read_text(encoding="utf-8").replace("<head>", f"<head><script>{ERRORS}</script>")
+    script = (
+        f"(async () => {{ {script} }})().then(found => document.body.textContent = JSON.stringify([errors, found]))"
+    )
+    probe = page.with_name("probe.html")
+    probe.write_text(text.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+    command = [CHROMIUM, *OPTIONS.split(), f"--user-data-dir={page.parent / 'profile'}", probe.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    errors, found = json.loads(unescape(re.search("<body>(.*)</body>", done.stdout, re.DOTALL)[1]))
+    assert errors == []
+    return found
 
 
 @needs_chromium
-def test_the_table_sorts_by_number_filters_and_shows_names_that_are_markup_as_text(tmp_path, browser):
+def test_the_table_sorts_by_number_filters_and_shows_names_that_are_markup_as_text(tmp_path):
     rows = make_rows(12)
     rows[3]["psnr"] = math.inf
     rows[4]["name"] = markup = "<script>alert(1)</script>{{data}}{{script}}</table>&amp; ü.png"
     rows[4]["domain"] = '"><img src=x onerror=alert(2)>'
-    browser.send("/url", {"url": make_report(tmp_path, rows).as_uri()})
-    by_gain = sorted(rows, key=lambda row: row["psnr"] - row["input_psnr"])
-    assert browser.column(0) == [row["name"] for row in by_gain]  # failures first
-    browser.run("document.querySelectorAll('#images th button')[3].click()")
-    by_psnr = [row["name"] for row in sorted(rows, key=lambda row: row["psnr"])]
-    assert browser.column(0) == by_psnr and browser.column(3)[-1] == "∞"
-    browser.press("#images th:nth-child(4) button", ENTER)
-    assert browser.column(0) == by_psnr[::-1]
-    browser.run("document.querySelectorAll('#images th button')[0].click()")
-    assert browser.column(0)[-3:] == ["9.png", "10.png", "11.png"]
-    browser.press("#filter", "ALERT(1)")
-    assert browser.column(0) == [markup] and browser.column(1) == [rows[4]["domain"]] and browser.errors() == []
+    script = """
+        const column = i => [...document.querySelectorAll(`#images tbody td:nth-child(${i + 1})`)]
+          .filter(cell => cell.offsetHeight).map(cell => cell.innerText);
+        const sort = i => document.querySelectorAll("#images th button")[i].click();
+        const found = [column(0)];
+        for (const i of [3, 3, 0]) { sort(i); found.push(column(0)); }
+        find("#filter").value = "ALERT(1)";
+        find("#filter").dispatchEvent(new Event("input"));
+        return [...found, column(0), column(1)];
+    """
+    by_gain, by_psnr, falling, by_name, filtered, domain = look(make_report(tmp_path, rows), script)
+    assert by_gain == [row["name"] for row in sorted(rows, key=lambda row: row["psnr"] - row["input_psnr"])]
+    assert by_psnr == [row["name"] for row in sorted(rows, key=lambda row: row["psnr"])] == falling[::-1]
+    assert by_name[-3:] == ["9.png", "10.png", "11.png"]
+    assert filtered == [markup] and domain == [rows[4]["domain"]]
 
 
 @needs_chromium
-def test_sliders_compare_two_pictures_and_a_row_opens_those_that_were_written(tmp_path, browser):
+def test_sliders_compare_two_pictures_and_a_row_opens_those_that_were_written(tmp_path):
     rows = make_rows(5)
     (tmp_path / "a%b").mkdir()
     rows[0]["files"] = [f"a%b/{side} #1.png" for side in ("hazy", "dehazed", "clear")]
     for file in rows[0]["files"]:
         cv2.imwrite(str(tmp_path / file), np.zeros((6, 8, 3), np.uint8))
-    browser.send("/url", {"url": make_report(tmp_path, rows).as_uri()})
-    style = "return getComputedStyle(document.querySelector('.frame .{}')).{}"
-    assert "50%" in browser.run(style.format("hazy", "clipPath"))
-    browser.press(".frame input", RIGHT * 4)
-    assert "48%" in browser.run(style.format("hazy", "clipPath"))  # the inset from the right
-    assert browser.run(style.format("clear", "visibility")) == "hidden"
-    browser.run("document.querySelectorAll('.pairs input')[2].click()")
-    assert browser.run(style.format("clear", "visibility")) == "visible"
-    assert browser.run("return [...document.images].map(image => image.naturalWidth)") == [32] * 9
-    assert browser.run("return document.querySelectorAll('#images td button').length") == 1
-    browser.press("#images td button", ENTER)
-    browser.run("return Promise.all([...document.querySelectorAll('dialog img')].map(image => image.decode()))")
-    assert browser.run("return [...document.querySelectorAll('dialog img')].map(i => i.naturalWidth)") == [8] * 3
-    worse = sum(row["psnr"] < row["input_psnr"] for row in rows)
-    assert browser.run("return document.querySelector('.tile:nth-child(4) b').innerText") == f"{worse} / 2"
-    assert browser.errors() == []
+    script = """
+        const style = name => getComputedStyle(find(".frame ." + name));
+        const range = find(".frame input");
+        range.value = 30;
+        range.dispatchEvent(new Event("input", {bubbles: true}));
+        const hazy = [style("hazy").clipPath, style("clear").visibility];
+        document.querySelectorAll(".pairs input")[2].click();
+        const widths = async where => {
+          const shown = [...document.querySelectorAll(where + " img")];
+          await Promise.all(shown.map(image => image.decode()));
+          return shown.map(image => image.naturalWidth);
+        };
+        const examples = await widths(".examples");
+        find("#images td button").click();
+        const worse = find(".tile:nth-child(4) b").innerText;
+        return [hazy, style("clear").visibility, examples, await widths("dialog"), worse];
+    """
+    hazy, clear, examples, opened, worse = look(make_report(tmp_path, rows), script)
+    assert "70%" in hazy[0] and hazy[1] == "hidden" and clear == "visible"  # the inset from the right
+    assert examples == [32] * 9 and opened == [8] * 3
+    assert worse == f"{sum(row['psnr'] < row['input_psnr'] for row in rows)} / 2"
 
 
 def test_examples_are_the_worst_the_median_and_the_best_gain():
