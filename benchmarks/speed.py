@@ -135,7 +135,7 @@ def inference(args, size, precision, image, row, device):
         network = inference_form(network, DTYPES[precision])
         ran = kernels_report("inference")["path"]
         if row == "form" and ran == "graph":
-            network, ran = network.network, "form"
+            network, ran = network.form, "form"
 
         def once():
             network(*inputs)
