@@ -2,18 +2,15 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import structural_similarity
 
-from datasets.images import read_image, to_tensor
 from tests import reference
 from utils.metrics import pool, psnr, ssim
 
-REAL = Path(__file__).parent.parent.parent / "shared/data/RESIDE-mini/test"
 EXPECTED = json.loads((reference.DATA / "metrics.json").read_text())
 
 
@@ -52,27 +49,3 @@ def test_images_smaller_than_the_window_are_scored(shape):
     image = torch.rand(1, 3, *shape)
     assert ssim(image, image).item() == pytest.approx(1)
     assert np.isfinite(ssim(image, 1 - image).item())
-
-
-def pooled_by_hand(image):
-    """Means over the bins floor(i H / h) .. ceil((i + 1) H / h), for an H x W x 3 image."""
-    ratio = max(1, round(min(image.shape[:2]) / 256))
-    for axis in (0, 1):
-        side = image.shape[axis]
-        count = int(side / ratio)
-        bins = [np.arange(i * side // count, -((i + 1) * side // -count)) for i in range(count)]
-        image = np.stack([image.take(places, axis).mean(axis) for places in bins], axis)
-    return image
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real images of ../shared/data")
-def test_real_pairs_score_as_scikit_image_says():
-    names = sorted(path.name for path in (REAL / "hazy").iterdir())
-    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": -1}
-    for name in names[::7]:
-        images = [read_image(REAL / side / name) for side in ("hazy", "GT")]
-        hazy, clear = (image / 255 for image in images)
-        tensors = [to_tensor(image)[None] * 0.5 + 0.5 for image in images]
-        assert psnr(*tensors).item() == pytest.approx(peak_signal_noise_ratio(clear, hazy, data_range=1), abs=1e-4)
-        expected = structural_similarity(pooled_by_hand(hazy), pooled_by_hand(clear), data_range=1, **options)
-        assert ssim(*tensors).item() == pytest.approx(expected, abs=1e-5)

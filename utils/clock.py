@@ -50,7 +50,7 @@ class Progress:
         """Show a training step's mean values since the last report."""
         if not self.bar.disable:
             self.bar.set_postfix(loss=f"{loss:.4f}", images_per_s=f"{images_per_second:.1f}")
-        elif rank() == 0 and time.monotonic() >= self.next_line:
+        elif rank() == 0 and images_per_second and time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + 30
             left = timedelta(seconds=round((self.settings.steps - step) * self.settings.batch / images_per_second))
             rate = f"{images_per_second:.1f} images/s, {left} left"
