@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from datasets.batches import num_cores
+from datasets.batches import num_workers
 from datasets.contact_sheet import write_contact_sheet
 from datasets.domains import STAND_IN, Domains, difference, made_with, one_hot, read_domains, save_domains, stand_in
 from datasets.images import load
@@ -155,7 +155,7 @@ def encode(paths, zero_shot, config):
             return str(error)
 
     bar = tqdm(total=len(paths), desc=str(paths[0].parent.parent), unit="image", disable=None)
-    with ThreadPoolExecutor(num_cores() if config.data.workers is None else max(config.data.workers, 1)) as pool, bar:
+    with ThreadPoolExecutor(max(num_workers(config.data.workers), 1)) as pool, bar:
         for start in range(0, len(paths), size):
             part = slice(start, start + size)
             samples = list(pool.map(read, paths[part]))

@@ -13,7 +13,7 @@ class Batches:
     """The batches of TrainingSamples or EvaluationSamples in a given order, on a device.
 
     Each is {"hazy", "clear": B x 3 x H x W in [-1, 1], "prob": B x K, ...}: the samples' with a batch dimension.
-    workers: processes that decode images; 0: this one; None: one a core.
+    workers: as in `num_workers`; 0: this process decodes the images.
     """
 
     def __init__(self, dataset, order, device, workers):

@@ -1,6 +1,8 @@
 """Tiny data sets and networks, made on the spot."""
 
 import csv
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -22,6 +24,23 @@ TEXT_FACTS = {  # of a checkpoint trained on stand-in text
     "prompts": ["a photo of a {class}"],
     "labels": "soft",
 }
+
+
+def picture(seed=0, height=24, width=32, dtype=np.uint8):
+    """Noise, H x W x 3."""
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (height, width, 3), dtype, endpoint=True)
+
+
+def encoded(ending=".png", image=None):
+    """The bytes of an image file."""
+    return cv2.imencode(ending, picture() if image is None else image)[1].tobytes()
+
+
+def bomb(width, height):
+    """A PNG whose header promises width x height pixels."""
+    data = encoded()
+    header = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
+    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
 
 
 def make_pairs(folder, names, size=(24, 32), seed=0):
