@@ -15,7 +15,7 @@ from PIL import UnidentifiedImageError
 
 from utils.files import write_bytes
 
-from .decoders import read_header
+from .decoders import decode_ordinary, is_ordinary, read_header
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -71,6 +71,10 @@ def load(path, max_pixels=None, content=None):
 
 def read_image(path, content=None):
     """Read an image file as H x W x 3 RGB, uint8 or uint16: grey becomes RGB, alpha is dropped. Raises as `load`."""
+    with naming(path):
+        content = Path(path).read_bytes() if content is None else content
+        if is_ordinary(content):
+            return decode_ordinary(content)
     return np.ascontiguousarray(load(path, content=content)[1][:, :, :3])
 
 

@@ -7,19 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tifffile
+from PIL import Image
 
 from utils.files import write_bytes
 
 from .decoders import SILENCE
 from .images import load
 
-OPTIONS = {  # of OpenCV's encoders
-    "PNG": [],
-    "JPEG": [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
-    "WEBP": [cv2.IMWRITE_WEBP_QUALITY, 95],
-    "BMP": [],
-}
-LOSSLESS = [cv2.IMWRITE_WEBP_QUALITY, 101]
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
 
 @dataclass(frozen=True)
@@ -67,16 +62,17 @@ def write_photo(path, photo):
         array = cv2.cvtColor(array, cv2.COLOR_RGB2GRAY)  # a network's grey is not exactly grey
     if photo.alpha is not None:
         array = np.dstack([array] * (3 if photo.grey else 1) + [photo.alpha])
+    encode = {"TIFF": encode_tiff, "WEBP": encode_webp}.get(photo.format, encode_opencv)
     try:
-        data = encode_tiff(photo, array) if photo.format == "TIFF" else encode(photo, array)
+        data = encode(photo, array)
     except (ValueError, OSError, cv2.error) as error:
         raise ValueError(f"{path} cannot be written as {photo.format}: {error}") from None
     write_bytes(path, data)
 
 
-def encode(photo, array):
-    """The bytes of a PNG, JPEG, WebP or BMP file; array: H x W grey, H x W x 3 RGB or H x W x 4 RGBA."""
-    ending, options = f".{photo.format.lower()}", LOSSLESS if photo.lossless else OPTIONS[photo.format]
+def encode_opencv(photo, array):
+    """The bytes of a PNG, JPEG or BMP file; array: H x W grey, H x W x 3 RGB or H x W x 4 RGBA."""
+    ending, options = f".{photo.format.lower()}", JPEG if photo.format == "JPEG" else []
     array = array if array.ndim == 2 else np.ascontiguousarray(array[:, :, [2, 1, 0, 3][: array.shape[2]]])
     found = {
         cv2.IMAGE_METADATA_ICCP: photo.icc_profile,
@@ -87,11 +83,20 @@ def encode(photo, array):
         done, data = cv2.imencodeWithMetadata(ending, array, list(found), list(found.values()), options)
         if not done:  # a colour profile that libpng does not accept
             done, data = cv2.imencode(ending, array, options)
+    if not done:
+        raise ValueError("it is too large, or too deep")
     return data.tobytes()
 
 
+def encode_webp(photo, array):
+    """The bytes of a WebP file; OpenCV would change the colours under full transparency."""
+    file, found = io.BytesIO(), {"icc_profile": photo.icc_profile or b"", "exif": photo.exif or b""}
+    Image.fromarray(array).save(file, "WEBP", quality=95, lossless=photo.lossless, exact=True, **found)
+    return file.getvalue()
+
+
 def encode_tiff(photo, array):
-    """The bytes of a TIFF file; array as in `encode`."""
+    """The bytes of a TIFF file; array as in `encode_opencv`."""
     file = io.BytesIO()
     tifffile.imwrite(
         file,

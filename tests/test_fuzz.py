@@ -1,4 +1,4 @@
-"""Damaged files: every one is read, or refused in one line; no traceback, no more than 10 s or 2 GB.
+"""Damaged files: every one is read, or refused in one line; no traceback, no hang, no more than 2 GB.
 
 `FUZZ_FILES=3000 python -m pytest tests/test_fuzz.py` tries that many, by other seeds than the first ones.
 """
@@ -40,7 +40,7 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(scripts, tmp_path, finish
     name, damage, (script, *arguments) = DAMAGED[kind]
     rng = np.random.default_rng((list(DAMAGED).index(kind), seed))
     (work / name).write_bytes(damage((work / name).read_bytes(), rng))
-    done = scripts(work, script, "small.yaml", *arguments, timeout=10, memory=2**31)
+    done = scripts(work, script, "small.yaml", *arguments, timeout=60, memory=2**31)
     assert not done.timed_out and done.max_memory < 2**31, done
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
     assert done.code in (0, 2), done
