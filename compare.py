@@ -33,8 +33,8 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("results", metavar="[NAME=]FOLDER[,FOLDER ...]", nargs="+", help="results of a configuration")
     forms = parser.add_mutually_exclusive_group()
-    for form in ("markdown", "latex", "csv"):
-        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="plain")
+    for form, text in (("markdown", "Markdown tables"), ("latex", "a LaTeX tabular"), ("csv", "every number as CSV")):
+        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="plain", help=text)
     parser.add_argument("--most", type=int, default=5, help="how many of the most different images to show (5)")
     args = parser.parse_args(argv)
     if len(args.results) < 2:
