@@ -41,11 +41,10 @@ class Block(MixStructureBlock):
     def depthwise(self, y):
         layers = self.depthwise_layers()
         with torch.autocast("cuda", enabled=False):
-            shift = self.local.bias + self.local.weight.sum((2, 3)) @ self.pointwise.bias
-            if not fits(layers):
-                return super().depthwise(y + shift[:, None, None].to(y.dtype))
-            biases = [shifted_bias(layer, shift) for layer in layers]
-        return depthwise(y, [layer.weight for layer in layers], biases)
+            shift = self.local.bias + self.local.weight.sum((2, 3)) @ self.pointwise.bias  # the bias of `dense`
+        if not fits(layers):
+            return super().depthwise(y + shift[:, None, None].to(y.dtype))
+        return depthwise(y, [layer.weight for layer in layers], [shifted_bias(layer, shift) for layer in layers])
 
     def gated(self, y, gate, channel, pixel):
         first, last = self.value
@@ -64,6 +63,7 @@ class TrainingNetwork(MixDehazeNet):
     """A MixDehazeNet of faster blocks: see `training_form`."""
 
     block, conv = Block, Conv
+    graphs = False  # whether CUDA graphs of it have passed the proof
 
     def features(self, x):
         return super().features(x.contiguous(memory_format=torch.channels_last))
