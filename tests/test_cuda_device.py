@@ -29,7 +29,7 @@ def test_both_forms_pass_their_proof_through_graphs(fusion, dtype):
     network = trained(fusion).to(GPU)
     training_form(network, dtype)
     inference_form(network, dtype)
-    assert [proof.choices[key] for key in proof.choices] == [proof.Choice("graph")] * 2
+    assert list(proof.choices.values()) == [("graph", None)] * 2
 
 
 def gradients(stepped, network, parts):

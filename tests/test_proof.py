@@ -135,7 +135,7 @@ def test_where_all_ways_fail_the_plain_network_is_chosen_after_one_line(caplog):
 def test_other_numbers_leave_the_plain_network(first, factor, caplog):
     assert chosen(trained(), graph=lambda network: Wrong(network, first, factor), form=Wrong) == "plain"
     assert caplog.messages == [
-        "note: training runs by the plain network, which is slower: its numbers are not those of the plain network"
+        "note: training runs by the plain network, which is slower: the form's numbers are not the plain network's"
     ]
 
 

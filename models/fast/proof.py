@@ -7,7 +7,6 @@ computed in each way for two batches, one after the other, and compared. The cho
 
 import copy
 import logging
-from dataclasses import dataclass
 
 import torch
 
@@ -16,42 +15,35 @@ from ..mixdehazenet import MIN_SIDE, MixDehazeNet
 ROUNDING = 1e-3  # of a tensor's norm: what the order of summation may change
 
 logger = logging.getLogger(__name__)
-choices = {}  # (task, device, dtype, layers) -> the Choice that was made
-reports = {}  # task -> its latest Choice
+choices = {}  # (task, device, dtype, layers) -> the way that was chosen, and why no better one serves, or None
+reports = {}  # task -> kernels_report
 plain_devices = set()  # where the plain network was asked for
-
-
-@dataclass(frozen=True)
-class Choice:
-    """way: "graph" (the form in CUDA graphs), "form" or "plain". reason: why no better way serves, or None."""
-
-    way: str
-    reason: str | None = None
 
 
 def choose(task, network, dtype, ways, results):
     """The name of the first way that computes what the plain network does; what fails is logged, once.
 
-    task: "training" or "inference". network: a MixDehazeNet or a form of it, on the device where it will run.
-    dtype: the precision of the run. ways: {name: make}, best first and "plain" last; make(network, hazy, prob, dtype)
-    returns a module of a plain network, whose inputs will be of the size of hazy and prob. results(module, hazy, prob):
-    the tensors to compare, that no later call changes.
+    Ways are "graph" (the form in CUDA graphs), "form" and "plain". task: "training" or "inference". network: a
+    MixDehazeNet or a form of it, on the device where it will run. dtype: the precision of the run.
+    ways: {name: make}, best first and "plain" last; make(network, hazy, prob, dtype) returns a module of a plain
+    network, whose inputs will be of the size of hazy and prob. results(module, hazy, prob): the tensors to compare,
+    that no later call changes.
     """
-    key = task, next(network.parameters()).device, dtype, repr(network)
-    if key not in choices:
+    device = next(network.parameters()).device
+    key = task, device, dtype, repr(network)
+    if device in plain_devices:
+        choices[key] = "plain", "kernels=plain"
+    elif key not in choices:
         choices[key] = prove(network, dtype, ways, results)
-        if choices[key].reason and key[1] not in plain_devices:
-            failed(task, choices[key].way, choices[key].reason)
-    reports[task] = choices[key]
-    return choices[key].way
+        if choices[key][1]:
+            log_slower(task, *choices[key])
+    report(task, *choices[key])
+    return choices[key][0]
 
 
 def prove(network, dtype, ways, results):
-    """The Choice for a network: see `choose`. A way that raises an exception gives way to the next one."""
-    device = next(network.parameters()).device
-    if device in plain_devices:
-        return Choice("plain", "kernels=plain")
-    wide = torch.promote_types(dtype, torch.float32)
+    """The choice for a network: see `choose`. A way that raises an exception gives way to the next one."""
+    device, wide = next(network.parameters()).device, torch.promote_types(dtype, torch.float32)
     small, batches = reduced(network).to(device, wide), two_batches(network, device, wide)
 
     def observed(way, dtype):
@@ -66,12 +58,12 @@ def prove(network, dtype, ways, results):
             error = largest_error(observed(way, dtype), exact)
             # an error that is too large, or not a number, becomes infinite
             if torch.where(error <= allowed, error, torch.inf).isfinite():
-                return Choice(way, reason)
+                return way, reason
         except Exception as problem:  # whatever fails on some machine, the plain network can do the work
             reason = reason or one_line(problem)
         else:
-            return Choice("plain", "its numbers are not those of the plain network")
-    return Choice("plain", reason)
+            return "plain", "the form's numbers are not the plain network's"
+    return "plain", reason
 
 
 def largest_error(results, exact):
@@ -80,15 +72,18 @@ def largest_error(results, exact):
     return torch.stack([(a - b).norm() / b.norm().clamp_min(1e-30) for a, b in pairs]).max()
 
 
-def failed(task, way, reason):
-    """Log and report that a task falls back to a slower way."""
+def log_slower(task, way, reason):
     means = {"form": "without CUDA graphs", "plain": "by the plain network"}
     logger.warning("note: %s runs %s, which is slower: %s", task, means[way], reason)
-    report(task, way, reason)
 
 
 def report(task, way, reason=None):
-    reports[task] = Choice(way, reason)
+    reports[task] = {"path": way, "reason": reason}
+
+
+def kernels_report(task):
+    """Which way a task ("training" or "inference") is computed: {"path": "graph", "form" or "plain", "reason"}."""
+    return reports.get(task, {"path": "plain", "reason": None})
 
 
 def one_line(error):
@@ -99,12 +94,6 @@ def use_plain(device):
     """Have everything on a CUDA device computed by the plain network, without a line."""
     if device.type == "cuda":
         plain_devices.add(device)
-
-
-def kernels_report(task):
-    """Which way a task ("training" or "inference") is computed: {"path": "graph", "form" or "plain", "reason"}."""
-    choice = reports.get(task, Choice("plain"))
-    return {"path": choice.way, "reason": choice.reason}
 
 
 # ---- the small network and its batches ----
@@ -144,11 +133,11 @@ def reduced(network):
 
 
 def two_batches(network, device, dtype):
-    """Two pairs of hazy, 2 x 3 x H x W, and prob, 2 x K, or None."""
-    generator = torch.Generator().manual_seed(0)
+    """Two pairs of hazy, 2 x 3 x H x W, and prob, 2 x K."""
+    generator, num_classes = torch.Generator().manual_seed(0), 1 if network.text is None else len(network.text)
     batches = []
     for _ in range(2):
         hazy = torch.rand(2, 3, MIN_SIDE + 24, MIN_SIDE + 32, generator=generator) * 2 - 1
-        prob = None if network.fusion is None else torch.rand(2, len(network.text), generator=generator).softmax(1)
-        batches.append((hazy.to(device, dtype), None if prob is None else prob.to(device, dtype)))
+        prob = torch.rand(2, num_classes, generator=generator).softmax(1)
+        batches.append((hazy.to(device, dtype), prob.to(device, dtype)))
     return batches

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..mixdehazenet import MixStructureBlock
-from .proof import choose, failed, one_line, rebuilt, report
+from .proof import choose, log_slower, one_line, rebuilt, report
 
 
 def training_form(network, dtype=torch.float32, recompute=False):
@@ -55,7 +55,8 @@ def training_graph(network, hazy, prob, dtype=torch.float32):
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:  # of CUDA
-        failed("training", "form", one_line(error))
+        report("training", "form", one_line(error))
+        log_slower("training", "form", one_line(error))
         return network
 
 
@@ -66,33 +67,21 @@ class Step(nn.Module):
         super().__init__()
         self.network, self.dtype = network, dtype
 
-    def forward(self, hazy, prob=None):
+    def forward(self, hazy, prob):
         # Without autocast's cache: a graph must cast the weights anew each time.
         with torch.autocast(hazy.device.type, self.dtype, self.dtype.itemsize < 4, cache_enabled=False):
             return self.network(hazy, prob).float()
 
 
-class GraphedStep(nn.Module):
-    """Step as two graphs; prob, which may be left out, is not passed on to a network without fusion."""
-
-    def __init__(self, network, hazy, prob, dtype):
-        super().__init__()
-        self.takes_prob = network.fusion is not None
-        inputs = (hazy.clone(), prob.clone()) if self.takes_prob else (hazy.clone(),)
-        self.step = torch.cuda.make_graphed_callables(Step(network, dtype), inputs, allow_unused_input=True)
-
-    def forward(self, hazy, prob=None):
-        return self.step(hazy, prob) if self.takes_prob else self.step(hazy)
-
-
 def recorded(network, hazy, prob, dtype):
-    """A GraphedStep; the BatchNorm statistics, which its warm-up moves, are put back."""
+    """A Step as two graphs; the BatchNorm statistics, which the warm-up moves, are put back."""
     # Recording takes streams of its own, and what it records stays: torch warns of both.
     warnings.filterwarnings("ignore", "The AccumulateGrad node's stream")
     gc.collect()  # graphs that are in nobody's use any more, such as the proof's: they must not be freed meanwhile
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     try:
-        return GraphedStep(network.train(), hazy, prob, dtype)
+        step = Step(network.train(), dtype)
+        return torch.cuda.make_graphed_callables(step, (hazy.clone(), prob.clone()), allow_unused_input=True)
     finally:
         with torch.no_grad():
             for buffer, before in buffers:
