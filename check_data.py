@@ -71,13 +71,13 @@ def report(root, names, max_pixels=Data.max_pixels, rendered=False):
         found = [defect for defect in defects if defect.kind == kind]
         if found:
             print(f"\n{words}: {len(found):,}")
-            print("\n".join(f"  {defect.paths[0]}: {defect.says}" for defect in found))
+            print("\n".join(f"  {defect.paths[0]}: {defect.reason}" for defect in found))
     print(f"\n{len(defects):,} defects" if defects else "\nnothing is wrong")
     return 1 if defects else 0
 
 
 def counts(found, most=3):
-    """The most frequent values in words, each with its number where there are several."""
+    """The most frequent values, as text, each with its number if there are several."""
     common = found.most_common(most)
     if len(found) == 1:
         return str(common[0][0])

@@ -1,4 +1,4 @@
-"""Whether a data set can be trusted: what its splits hold, and each pair or image with which something is wrong.
+"""Check whether a data set can be trusted: what its splits hold, and what is wrong with pairs or images.
 
 Start reading at `check`. Every file is read once, by threads, for its fingerprint and its checks. The thresholds were
 measured on 211 real pairs (RESIDE's SOTS, one of Dense-Haze) and 200 rendered ones.
@@ -39,7 +39,7 @@ NOISE = 0.3  # gradient in grey levels a pixel that noise and compression make
 
 NO_HAZE = 3.0  # mean difference of the sides in 8-bit levels; sound pairs: at least 12; JPEG of quality 80: 1 to 3
 SAME_SCENE = 0.15  # agreement; sound pairs: at least 0.57, haze of transmission 0.02: 0.26; other scenes: at most 0.13
-TOO_HAZY = 0.15  # gradient of hazy / clear, below which the scene cannot be told; sound pairs of RESIDE: at least 0.3
+TOO_HAZY = 0.15  # gradient of hazy / clear, below which haze hides the scene; sound pairs of RESIDE: at least 0.3
 SHIFTED = 1.5  # pixels; real pairs whose camera moved a little stay below
 BETTER = 1.1  # agreement when shifted / as it is; sound pairs: 1; shifted by 2 pixels: at least 1.2
 SURE = 0.3  # agreement when shifted; of two scenes: at most 0.29
@@ -49,17 +49,17 @@ WHITE, WHITE_SHARE = 245, 0.9  # level and share of the pixels of a border's row
 # Correlation of sketches of 32 and of 128 pixels. One picture after JPEG of quality 80 and resizing by 10 %: at least
 # 0.99 and 0.85. Photographs from one window, hours apart (RESIDE has them): up to 0.99 and 0.75.
 ALIKE, SAME = 0.95, 0.8
-FLAT = 0.5  # 8-bit levels of structure below which a picture cannot be told from another
+FLAT = 0.5  # 8-bit levels of structure below which all pictures look alike
 ROWS = 512  # sketches that are compared at once
 
 
 @dataclass(frozen=True)
 class Defect:
-    """kind: of KINDS. paths: of the images to look at, the hazy one first. says: what is wrong."""
+    """kind: of KINDS. paths: the images to look at, the hazy one first. reason: what is wrong, in words."""
 
     kind: str
     paths: tuple
-    says: str
+    reason: str
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Split:
 
 
 def find_splits(root):
-    """Names of a folder's splits, train first and test last. Raises ValueError where there are none."""
+    """Names of a folder's splits, train first and test last. Raises ValueError if it has no splits."""
     root = Path(root)
     names = [path.parent.name for path in root.glob("*/hazy") if (path.parent / "GT").is_dir()]
     if not names:
@@ -121,15 +121,15 @@ def check_split(folder, max_pixels):
             split.sizes[size] += 1
             split.formats.update(formats)
             split.clear.setdefault(pair_entries[1].rsplit("\0", 1)[1], (paths[1], sketch))
-            defects += [Defect(kind, paths, says) for kind, says in found]
+            defects += [Defect(kind, paths, reason) for kind, reason in found]
     split.fingerprint = combine(entries)
     return split, defects
 
 
 def read_pair(paths, max_pixels):
-    """What one pair gives: two entries for the fingerprint, size, two formats, the clear image's sketch and defects.
+    """Read one pair: two entries for the fingerprint, size, two formats, the clear image's sketch, and its defects.
 
-    Defects are (kind, what is wrong). Of a pair that cannot be read: a string that says why.
+    Defects are (kind, reason). Returns the reason alone, a string, for a pair that cannot be read.
     """
     try:
         sizes = [image_size(path, max_pixels) for path in paths]
@@ -148,7 +148,7 @@ def read_pair(paths, max_pixels):
 
 
 def check_pair(hazy, clear, scale):
-    """Yield (kind, what is wrong) of a pair, H x W x 3 uint8 each. scale: pixels of the file a pixel."""
+    """Yield (kind, reason) for what is wrong with a pair, H x W x 3 uint8 each. scale: pixels of the file per pixel."""
     for side, width in (("clear", border(clear)), ("hazy", border(hazy))):
         if width:
             yield "border", f"the {side} image has a white border of {round(width * scale)} pixels"
@@ -172,7 +172,7 @@ def check_pair(hazy, clear, scale):
 
 
 def border(image):
-    """Width in pixels of a white frame around an image: its narrowest side's; 0 where a side has none."""
+    """Width in pixels of a white frame around an image, at its narrowest side; 0 if a side has no border."""
     white = image.min(2) >= WHITE
     if white.all():
         return 0

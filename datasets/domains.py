@@ -20,7 +20,7 @@ class Domains:
     """Text features of K classes and the probabilities of N images.
 
     classes: K names. prompts: the templates. text: K x D float32, unit length. names: N file names.
-    prob: N x K float32. given: N bool, labels that people gave or corrected.
+    prob: N x K float32. given: N bool, whether a person gave or corrected the label.
     encoder, weights, zero_shot, beta2, beta3: how they were made. weights: a tag, or "sha256:HEX" of a local file;
     source: as the settings named it. The betas are 0 unless zero_shot is "calip".
     stamps: N x 2 int64, each file's size and time as in a Listing; empty in files of older versions.
@@ -66,7 +66,7 @@ def stand_in_text(num_classes, width=WIDTH):
 
 
 def stand_in(folder, classes, prompts):
-    """Domains with stand-in text and the labels of <folder>/domains.csv. Raises ValueError where it is missing."""
+    """Domains with stand-in text and the labels of <folder>/domains.csv. Raises ValueError if it is missing."""
     labels = read_labels(folder, classes)
     if not labels:
         raise ValueError(
@@ -117,7 +117,7 @@ def load_domains(folder):
 
 
 def read_domains(folder):
-    """<folder>/domains.npz as it was written, or None without one. Raises ValueError when it is broken."""
+    """<folder>/domains.npz without corrections, or None without the file. Raises ValueError if it is damaged."""
     path = Path(folder) / "domains.npz"
     if not path.exists():
         return None
@@ -163,8 +163,8 @@ def open_domains(folder, text, weights=None):
     """The Domains of a split, as the settings ask for them; the stand-in encoder needs domains.csv alone.
 
     text: the `text` settings. weights: as in `made_with`; None: not compared.
-    Raises ValueError naming the folder and the remedy when there are no Domains, or when they were made with other
-    settings and text.accept is off.
+    Raises ValueError naming the folder and the remedy if there are no Domains, or if they were made with other settings
+    and text.accept is off.
     """
     domains = load_domains(folder)
     if domains is None and text.encoder == STAND_IN:

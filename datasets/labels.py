@@ -30,7 +30,7 @@ def read_labels(folder, classes, by_hand=False):
             raise ValueError(f"{where}: {domain!r} is not in text.classes ({known}): correct it, or move the file away")
         image = images.get(name, images.get(plain(name)))
         if image is None:
-            strays.append(f"{where}: {name!r} is no image of {hazy}")
+            strays.append(f"{where}: {name!r} is not an image of {hazy}")
         elif labels.setdefault(image, domain) != domain:
             raise ValueError(f"{where}: {name} is labelled twice, differently")
     if strays and len(labels) < len(files):

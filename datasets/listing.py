@@ -86,7 +86,7 @@ def list_folder(folder):
 def read_sizes(listing, max_pixels):
     """(height, width) of every image, N x 2 int32, from the files' headers.
 
-    Raises ValueError naming the first file that is no image or has more than `max_pixels` pixels, and their number.
+    Raises ValueError naming the first file that is not an image or has more than `max_pixels` pixels, and their number.
     """
 
     def read(index):

@@ -1,4 +1,4 @@
-"""The order of training samples: a function of the seed and the position alone, so that any run can resume exactly."""
+"""The order of training samples: a function of seed and position alone, so that a run resumes exactly."""
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -11,8 +11,8 @@ def shuffled(num_images, seed, epoch):
 class TrainingOrder(Sampler):
     """Yields, for each step and part of it, this process's share of the batch as a list of (image, position).
 
-    A batch is `batch` consecutive positions of the sequence, whatever the number of processes and parts: process r of
-    w takes the r-th of w equal runs of every part.
+    A batch is `batch` consecutive positions of the sequence, for any number of processes and parts: process r of w
+    takes the r-th of w equal runs of every part.
     """
 
     def __init__(self, num_images, batch, seed, first_step, last_step, rank=0, world=1, parts=1):

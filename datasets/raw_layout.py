@@ -74,7 +74,7 @@ def lay_out(roots, to):
     """
     for root in roots:
         if not root.is_dir():
-            raise ValueError(f"--from {root} is no folder: unpack the archives, and name the folder")
+            raise ValueError(f"--from {root} is not a folder: unpack the archives, and name the folder")
         if to.resolve().is_relative_to(root.resolve()):
             raise ValueError(f"--to {to} lies in {root}, where nothing is changed: choose a place elsewhere")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
@@ -125,9 +125,9 @@ def plan_files(pairs, to):
 
 
 def find_pairs(roots):
-    """The RawPairs below some folders, with their splits, and the hazy images without a clear one.
+    """Find the RawPairs below some folders, with their splits, and the hazy images without a clear one.
 
-    Raises ValueError where there are no pairs.
+    Raises ValueError if there are no pairs.
     """
     pairs, alone = [], []
     for root in roots:

@@ -65,7 +65,7 @@ def make_demo(root, num_train, seed=0):
     """Make the demo's splits under a folder, in DehazeFormer's layout with known labels in domains.csv.
 
     num_train: training pairs, half of them indoor.
-    A split whose domains.csv is there is left as it is: that file is written last.
+    A split that has domains.csv is complete, and kept: that file is written last.
     """
     for split, num_pairs in zip(SPLITS, (num_train, NUM_TEST), strict=True):
         folder = Path(root) / split

@@ -54,15 +54,15 @@ def open_parts(data, seed):
 
 
 def count_training_pairs(data, seed):
-    """How many pairs there are to train on; None where the set is not there yet."""
+    """The number of pairs to train on; None if the set is not there yet."""
     return len(open_parts(data, seed)[0]) if Path(data.folder).exists() else None
 
 
 def open_training(config, identify):
     """The LabelledPairs to train on and those to validate on.
 
-    config: all settings. identify: gives what tells the weights of `text.weights` apart.
-    Raises ValueError where a set is not whole or not labelled as the settings ask.
+    config: all settings. identify: from `text.weights` to what identifies the weights, a tag or "sha256:HEX".
+    Raises ValueError if a set is not whole, or not labelled as the settings ask.
     """
     labelled = []
     for part in open_parts(config.data, config.seed):
@@ -72,7 +72,7 @@ def open_training(config, identify):
             prob = prob_of(domains, part.names, config.text.labels, config.seed if config.text.shuffle else None)
             domains = replace(domains, names=(), prob=prob)  # names need much memory
         labelled.append(LabelledPairs(part, prob, domains))
-    _ = labelled[1].pairs.sizes  # the headers are read here, where a mistake is told once for all processes
+    _ = labelled[1].pairs.sizes  # read the headers here, in one process: a mistake is reported once
     return labelled
 
 

@@ -52,7 +52,7 @@ FAULTS = {  # what is done to data/test, and what is said of it; its only pair i
         "no images in data/test/hazy",
     ),
     "no labels": (lambda test: [(test / name).unlink() for name in ("domains.npz", "domains.csv")], "domains.csv"),
-    "a stem for a name": (table("name,domain\n0,indoor\n"), "domains.csv, line 2: '0' is no image of data/test/hazy"),
+    "a stem for a name": (table("name,domain\n0,indoor\n"), "line 2: '0' is not an image of data/test/hazy"),
     "an unknown domain": (table("name,domain\n0.png,Indoor\n"), "line 2: 'Indoor' is not in text.classes"),
     "a null": (table("name,domain\n0.png\0,indoor\n"), ""),
     "bytes for a table": (

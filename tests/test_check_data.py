@@ -81,7 +81,7 @@ def test_a_file_in_two_splits_is_one_leak_however_often_it_occurs(tmp_path):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(tmp_path / "train" / side / "1_1.png", target)
     (defect,) = check(tmp_path, ["train", "test"], 10**6)[1]
-    assert defect.kind == "leaked" and defect.says == f"is the same file as {tmp_path}/train/GT/1_1.png"
+    assert defect.kind == "leaked" and defect.reason == f"is the same file as {tmp_path}/train/GT/1_1.png"
 
 
 def test_the_exit_code_tells_a_sound_set_from_one_with_defects_and_from_a_mistake(tmp_path, scripts):

@@ -112,8 +112,8 @@ def test_blanks_and_the_composition_of_accents_do_not_matter(folder, domains):
         ("name,domain\na.png\n", "line 2: '' is not in text.classes"),
         ("name,domain\n" + "a" * 200_000 + ",indoor\n", "cannot be read"),
         ("name,domain\nü.png,indoor\n".encode("latin1"), "write it as CSV in UTF-8"),
-        ("name,domain\na,indoor\nb,outdoor\n", r"line 2: 'a' is no image of .*hazy \(2 such lines\).* such as 'a.png'"),
-        ("name,domain\na.png,indoor\nhazy/ä.png,outdoor\n", "line 3: 'hazy/ä.png' is no image"),
+        ("name,domain\na,indoor\nb,outdoor\n", r"'a' is not an image of .*hazy \(2 such lines\).* such as 'a.png'"),
+        ("name,domain\na.png,indoor\nhazy/ä.png,outdoor\n", "line 3: 'hazy/ä.png' is not an image"),
     ],
 )
 def test_mistakes_in_the_table_are_named(folder, table, message):
