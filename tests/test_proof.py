@@ -154,8 +154,6 @@ def test_a_proof_leaves_the_random_numbers_as_they_are():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_plain_network_in_the_forms_place_takes_precision_and_memory(monkeypatch):
+def test_the_plain_network_in_the_forms_place_takes_the_precision(monkeypatch):
     network, hazy = edited(silu, monkeypatch), image(1, 3, 48, 44)
     assert relative_error(network, inference_form(network, torch.bfloat16), hazy, PROB[:1]) < 0.02
-    with pytest.raises(ValueError, match="44 x 48 pixels need 0.00 GB, and 0.00 GB are free"):
-        inference_form(network)(hazy, PROB[:1], 1e5)

@@ -49,7 +49,11 @@ class Bands:
         free = memory - LIBRARIES - MAPS * row * height
         halo, band_row = HALO[device.type] * row, BAND[device.type] * row
         if free < halo + band_row:
-            raise too_little(shape, memory - free + halo + band_row, memory)
+            needed = memory - free + halo + band_row
+            raise ValueError(
+                f"{width} x {height} pixels need {needed / 1e9:.2f} GB, and {max(memory, 0) / 1e9:.2f} GB are free: "
+                "allow more memory, or make the image smaller"
+            )
         num_workers = min(num_workers, max(int(free / (halo + FEW_ROWS * band_row)), 1))
         return cls(min(most, int((free / num_workers - halo) / band_row)), num_workers)
 
@@ -161,15 +165,6 @@ class Band:
     def inner(self, y):
         """The rows of a map without the part of the halo that lies within the frame."""
         return y[:, :, self.above : y.shape[2] - self.below]
-
-
-def too_little(shape, needed, memory):
-    """The ValueError for an image whose shape ends with H and W. needed, memory: bytes."""
-    height, width = shape[-2:]
-    return ValueError(
-        f"{width} x {height} pixels need {needed / 1e9:.2f} GB, and {max(memory, 0) / 1e9:.2f} GB are free: "
-        "allow more memory, or make the image smaller"
-    )
 
 
 def new_map(x, channels, dtype=None):

@@ -11,11 +11,10 @@ from functools import partial
 import torch
 from torch import nn
 
-from .bands import Bands, too_little
+from .bands import Bands
 from .inference_network import InferenceForm, widened
 from .proof import choose
 
-NUMBERS = 36  # float32 a pixel and channel of the first stage that the plain network takes, measured with a margin
 MAX_GRAPHS = 8  # sizes of image: of more, recording would cost more than it saves
 MAX_PIXELS = 2**21  # of a batch: the kernels of a larger one take longer than their launches
 
@@ -76,7 +75,7 @@ class GraphedInference(nn.Module):
 
 
 class PlainInference(nn.Module):
-    """network(hazy, prob, memory) by the plain network, where the inference form does not follow it."""
+    """network(hazy, prob, memory) by the plain network, in place of the inference form."""
 
     def __init__(self, network, dtype):
         super().__init__()
@@ -84,39 +83,23 @@ class PlainInference(nn.Module):
         self.dtype = dtype
 
     def forward(self, hazy, prob=None, memory=None):
-        """As InferenceForm, but that memory is not spared: ValueError where it would not suffice."""
-        needed = NUMBERS * 4 * hazy.shape[0] * self.network.patch_embed.out_channels * hazy.shape[2] * hazy.shape[3]
-        if memory is not None and memory < needed:
-            raise too_little(hazy.shape, needed, memory)
+        """As InferenceForm, but that memory is not spared."""
         with torch.no_grad(), torch.autocast(hazy.device.type, self.dtype, self.dtype.itemsize < 4):
             return self.network(hazy.to(self.network.patch_embed.weight.dtype), prob).to(hazy.dtype)
 
 
-# ---- the proof ----
+# ---- the proof: see `choose` ----
 
-
-def in_bands(network, hazy, prob, dtype):
-    return partial(InferenceForm(network, dtype), bands=Bands(8))
-
-
-def as_form(network, hazy, prob, dtype):
-    return InferenceForm(network, dtype)
-
-
-def as_graph(network, hazy, prob, dtype):
-    return GraphedInference(InferenceForm(network, dtype))
-
-
-def plain(network, hazy, prob, dtype):
-    return PlainInference(network, dtype)
-
-
-CPU_WAYS = {"form": in_bands, "plain": plain}
-CUDA_WAYS = {"graph": as_graph, "form": as_form, "plain": plain}
+PLAIN = {"plain": lambda network, hazy, prob, dtype: PlainInference(network, dtype)}
+CPU_WAYS = {"form": lambda network, hazy, prob, dtype: partial(InferenceForm(network, dtype), bands=Bands(8))} | PLAIN
+CUDA_WAYS = {
+    "graph": lambda network, hazy, prob, dtype: GraphedInference(InferenceForm(network, dtype)),
+    "form": lambda network, hazy, prob, dtype: InferenceForm(network, dtype),
+} | PLAIN
 
 
 def outputs(module, hazy, prob):
-    """Two images' outputs: of the first batch one is computed, the other recorded, and the second batch is replayed."""
+    """Of the first batch, one output is computed and one recorded; those of the second are replayed."""
     return [module(hazy, prob), module(hazy.flip(0), prob)]
 
 

@@ -10,8 +10,6 @@ Layers run over bands of rows, in place (bands.py): what lives between them is o
 first stage's. The plain network waits for memory traffic and the zeroing of fresh pages, not for arithmetic.
 """
 
-from functools import reduce
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -140,7 +138,7 @@ class Block(nn.Module):
             return total(part)
 
         sums = bands.update(x, lambda band: self.dense(band.padded()), margin, mix, radius)
-        mean = torch.addcmul(self.shift, added(sums), self.scale, value=1 / (x.shape[2] * x.shape[3]))
+        mean = torch.addcmul(self.shift, sum(sums[1:], sums[0]), self.scale, value=1 / (x.shape[2] * x.shape[3]))
         gates = [self.gate(mean), self.channel(mean)]
 
         def attend(band, part):
@@ -238,8 +236,4 @@ def total(x):
 def mean(x, bands):
     """The mean over the pixels, in float32 at least: B x C x 1 x 1."""
     sums = bands.each(x.shape[2], lambda start, stop: total(x[:, :, start:stop]))
-    return added(sums) / (x.shape[2] * x.shape[3])
-
-
-def added(sums):
-    return reduce(torch.add, sums)
+    return sum(sums[1:], sums[0]) / (x.shape[2] * x.shape[3])
