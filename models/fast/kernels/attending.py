@@ -30,24 +30,9 @@ def attended(value, above, x, kernel, affine, gates, pixel):
 
 @triton.jit(do_not_specialize=["height", "width", "value_height", "above"])
 def attended_kernel(
-    value,
-    x,
-    weight,
-    bias,
-    scale,
-    shift,
-    gate,
-    channel_gate,
-    pixel,
-    out,
-    height,
-    width,
-    value_height,
-    above,
-    C: tl.constexpr,
-    VECTOR: tl.constexpr,
-    LANES: tl.constexpr,
-):
+    value, x, weight, bias, scale, shift, gate, channel_gate, pixel, out, height, width, value_height, above,
+    C: tl.constexpr, VECTOR: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
     """A pixel's nine neighbours come from the cache, so every map is read once. Grid: `over_rows` of x."""
     row, image = tl.program_id(0), tl.program_id(2).to(tl.int64)
     column, channel = place(tl.program_id(1), C, VECTOR, LANES)

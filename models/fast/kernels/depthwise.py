@@ -82,19 +82,9 @@ def parameter_gradients(y, grad):
 
 @triton.jit(do_not_specialize=["height", "width"])
 def forward_kernel(
-    y,
-    weights,
-    bias7,
-    bias5,
-    bias3,
-    z,
-    height,
-    width,
-    C: tl.constexpr,
-    VECTOR: tl.constexpr,
-    LANES: tl.constexpr,
-    RUN: tl.constexpr,
-):
+    y, weights, bias7, bias5, bias3, z, height, width,
+    C: tl.constexpr, VECTOR: tl.constexpr, LANES: tl.constexpr, RUN: tl.constexpr,
+):  # fmt: skip
     """Grid: `_over_runs` of the map."""
     column, channel = place(tl.program_id(0), C, VECTOR, LANES)
     inside = (column < width)[:, None] & (channel < C)
@@ -180,18 +170,9 @@ def replace(values, position: tl.constexpr, value):
 
 @triton.jit(do_not_specialize=["height", "width", "items"])
 def weights_kernel(
-    grad,
-    y,
-    sums,
-    height,
-    width,
-    items,
-    C: tl.constexpr,
-    BLOCK: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    RUN: tl.constexpr,
-    SUMS: tl.constexpr,
-):
+    grad, y, sums, height, width, items,
+    C: tl.constexpr, BLOCK: tl.constexpr, COLUMNS: tl.constexpr, RUN: tl.constexpr, SUMS: tl.constexpr,
+):  # fmt: skip
     """The gradients of weights and biases, summed over every SUMS-th item (an image's RUN rows, COLUMNS wide).
 
     Grid: column j of the kernels, sums, blocks of channels. The sums lie as SUMS x (49 + 25 + 9 + 3) x C.

@@ -84,23 +84,9 @@ def gated_kernel(
 
 @triton.jit(do_not_specialize=["num_pixels"])
 def gates_kernel(
-    value,
-    bias,
-    y,
-    gate,
-    channel,
-    pixel,
-    grad,
-    grad_value,
-    grad_y,
-    grad_pixel,
-    sums,
-    num_pixels,
-    C: tl.constexpr,
-    BLOCK: tl.constexpr,
-    PIXELS: tl.constexpr,
-    SUMS: tl.constexpr,
-):
+    value, bias, y, gate, channel, pixel, grad, grad_value, grad_y, grad_pixel, sums, num_pixels,
+    C: tl.constexpr, BLOCK: tl.constexpr, PIXELS: tl.constexpr, SUMS: tl.constexpr,
+):  # fmt: skip
     """Every SUMS-th tile of an image. The sums lie as images x SUMS x (gate, channel, bias) x C. Grid: SUMS, images.
 
     The bias's gradient still has to be multiplied by the gate.
