@@ -109,7 +109,7 @@ def test_what_torch_saved_in_its_old_format_is_read(tmp_path):
     network_of(checkpoint.load(tmp_path / "old.pt"))
 
 
-@pytest.mark.parametrize("name", ["an archive that runs code", "cut off half-way", "a tensor missing"])
+@pytest.mark.parametrize("name", ["an archive that runs code", "cut off half-way", "no settings"])
 def test_scripts_name_a_fault_in_one_line(scripts, work, name):
     change, message = FAULTS[name]
     change(work / BEST)
