@@ -22,7 +22,7 @@ from tests.made import make_pairs
 
 ROOT = Path(__file__).parent.parent
 
-CHANGES = {"clip_text.py": 12, "train.py": 18, "test.py": 16}  # a training of 2 steps, a test of 1 image
+CHANGES = {"clip_text.py": 12, "train.py": 18, "test.py": 16}  # at the least: 2 steps, 1 image
 OUTPUT = {"clip_text.py": "data/*/domains.npz", "train.py": "checkpoints", "test.py": "results"}
 EVERY = [(script, change) for script, number in CHANGES.items() for change in range(1, number + 1)]
 NEW = {"clip_text.py": [], "train.py": ["run=new"], "test.py": []}  # another run, so that there is something to write
@@ -70,14 +70,6 @@ def test_a_signal_loses_nothing_and_the_same_command_goes_on(scripts, fresh, fin
     assert same_end(script, work, finished)
 
 
-@pytest.mark.parametrize("script", CHANGES)
-def test_there_are_no_more_changes_than_faults_were_tried_at(scripts, fresh, script):
-    work = fresh(script)
-    assert scripts(work, script, "small.yaml", write=CHANGES[script] + 1, fault=signal.SIGKILL).code == 0
-    work = fresh(script)
-    assert scripts(work, script, "small.yaml", write=CHANGES[script], fault=signal.SIGKILL).code == -9
-
-
 @pytest.fixture
 def small_disk(tmp_path, finished):
     """The finished work on a disk with room for little more."""
@@ -112,15 +104,6 @@ def test_a_folder_that_may_not_be_written_is_named(scripts, work, script, path):
     done = refused(scripts, work, script, "small.yaml", says=path, humble=True)
     assert "ermission" in done.stderr
     (work / path).chmod(0o755)
-
-
-def test_a_read_only_set_that_is_labelled_is_as_good_and_another_is_named(scripts, work):
-    (work / "data/train").chmod(0o555)
-    accepted(scripts, work, "clip_text.py", "small.yaml", humble=True)
-    keep = ["small.yaml", "text.encoder=ViT-B-32-quickgelu", "text.weights=none.pt"]
-    (work / "none.pt").touch()
-    refused(scripts, work, "clip_text.py", *keep, says=["data/train cannot be written", "permissions"], humble=True)
-    (work / "data/train").chmod(0o755)
 
 
 def test_a_killed_loader_is_one_line(scripts, work):

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
     ("error", "message"),
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), "memory is too small: .* train.recompute=true"),
+        (RuntimeError("can't start new thread"), "memory is too small"),
         (RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed. "), "lower data.workers"),
         (RuntimeError("DataLoader worker (pid(s) 1) exited unexpectedly"), "lower data.workers"),
         (ConnectionResetError(104, "Connection reset by peer"), "lower data.workers"),

@@ -12,7 +12,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|Unable to allocate|could not create a primitive")
+OUT_OF_MEMORY = re.compile(
+    "out of memory|can't allocate memory|Unable to allocate|could not create a primitive|can't start new thread"
+)
 SHARED_MEMORY = re.compile("shared memory|Bus error|file </torch_")  # torch's errors where /dev/shm is full
 WORKER_DIED = re.compile("DataLoader worker .*(killed|exited unexpectedly)")
 REMEDIES = {
