@@ -24,7 +24,7 @@ def test_cost_is_the_published_one(size, parameters, macs):
 
 @pytest.mark.parametrize("fusion", ["none", "calip", "parametric"])
 @pytest.mark.parametrize("merge", ["concat", "add"])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (3, 2), (37, 50), (40, 44), (41, 64)])
+@pytest.mark.parametrize("shape", [(1, 50), (41, 64)])
 def test_any_image_size_is_kept(fusion, merge, shape):
     network = build_model("n", fusion, merge, TEXT).eval()
     with torch.no_grad():

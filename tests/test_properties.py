@@ -27,7 +27,7 @@ side = st.integers(1, 90)
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("merge", MERGES)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(height=side, width=side, batch=st.integers(1, 3), classes=st.integers(2, 4), data=st.data())
 def test_any_size_and_batch_keeps_its_shape_and_is_finite(fusion, merge, height, width, batch, classes, data):
     seed = data.draw(st.integers(0, 99))

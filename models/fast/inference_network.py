@@ -24,6 +24,7 @@ from .folding import affine, conv, fixed, mlp, of_constant
 class InferenceForm(nn.Module):
     """network(hazy, prob) of a MixDehazeNet: see `inference_form`."""
 
+    @torch.no_grad()
     def __init__(self, network, dtype):
         super().__init__()
         self.dtype, self.wide = dtype, widened(dtype)

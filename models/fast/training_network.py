@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..mixdehazenet import MixDehazeNet, MixStructureBlock
+from .folding import as_map, as_matrix
 from .kernels.depthwise import depthwise, fits
 from .kernels.gated import gated
 from .kernels.gelu import gelu_mlp
@@ -84,14 +85,3 @@ def pointwise(x, weight, bias):
     if len(weight) < 8:
         return F.conv2d(x, weight, bias)
     return as_map(F.linear(as_matrix(x), weight.flatten(1), bias), x)
-
-
-def as_matrix(x):
-    """The pixels of a channels_last map as rows: B x C x H x W to BHW x C, a view."""
-    return x.permute(0, 2, 3, 1).flatten(0, 2)
-
-
-def as_map(y, x):
-    """Rows as a map of x's size: BHW x C to B x C x H x W, channels_last, a view."""
-    batch, _, height, width = x.shape
-    return y.view(batch, height, width, -1).permute(0, 3, 1, 2)
