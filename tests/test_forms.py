@@ -109,7 +109,7 @@ def test_the_form_for_a_gpu_equals_the_network(dtype):
     form = InferenceForm(network, dtype)
     ways = [bands(16)(form), GraphedInference(form)] if device.type == "cuda" else [form]
     for way in ways:
-        for seed in range(3):
+        for seed in range(3 if device.type == "cuda" else 1):
             hazy = image(1, 3, 44, 41, seed=seed).to(device)
             assert relative_error(network, way, hazy, PROB[:1].to(device)) < (1e-5 if dtype == torch.float32 else 0.03)
 
