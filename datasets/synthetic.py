@@ -43,7 +43,7 @@ def add_haze(clear, depth, beta, airlight):
 def demo_pair(split, number, seed=0):
     """The scene of that number: name, domain, hazy and clear (SIZE x 3 uint8). A function of its arguments.
 
-    Half of the hazy images have been through JPEG, as most photographs have.
+    The hazy image has a sensor's noise, and half of them have been through JPEG, as most photographs have.
     """
     rng = np.random.default_rng((seed, SPLITS.index(split), number))
     name = list(DOMAINS)[number % 2]
@@ -52,10 +52,11 @@ def demo_pair(split, number, seed=0):
     clear, depth = scene(rng, tuple(round(side / enlargement) for side in SIZE))
     clear, depth = (cv2.resize(image, SIZE[::-1], interpolation=cv2.INTER_LINEAR) for image in (clear, depth))
     clear = develop(rng, clear, **domain.camera)
-    optical_depth, airlight = domain.haze(rng, depth)
+    optical_depth, airlight, gamma = domain.haze(rng, depth)
     while split == "test" and optical_depth.max() < 0.2:  # nothing to see, and perhaps an infinite PSNR
-        optical_depth, airlight = domain.haze(rng, depth)
-    hazy = add_haze(clear, optical_depth, 1.0, airlight)
+        optical_depth, airlight, gamma = domain.haze(rng, depth)
+    hazy = add_haze(clear**gamma, optical_depth, 1.0, airlight**gamma) ** (1 / gamma)
+    hazy = np.clip(hazy + rng.uniform(0, 0.012) * rng.standard_normal(hazy.shape), 0, 1)
     hazy, clear = (np.uint8(np.rint(image * 255)) for image in (hazy, clear))
     hazy = compress(rng, hazy) if rng.random() < 0.5 else hazy
     return f"{number:05}.png", name, hazy, clear

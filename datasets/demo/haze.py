@@ -1,37 +1,77 @@
-"""Haze at random: of a scene's depth (H x W, metres), its optical depth (H x W) and airlight (RGB)."""
+"""Random haze for a scene: from depth (H x W, metres) to optical depth (H x W), airlight (RGB in [0, 1]) and gamma.
+
+gamma: the power of pixel values that light adds up in. Sets of synthetic haze add the pixel values themselves (1); in
+the world light adds up before a camera's tone curve (about 2.2).
+
+RESIDE's haze is a nearly even veil. In real photographs it varies within the picture, from none in the foreground to
+dense behind. A network that has only seen veils leaves such photographs as they are, so both kinds are drawn.
+"""
 
 import cv2
 import numpy as np
 
 from . import textures
 
+GAMMAS = (1.0, 2.2)
+
 
 def indoor_haze(rng, depth):
-    """As in RESIDE's indoor set: beta 0.6 to 1.8 over the room's depth, airlight 0.7 to 1."""
-    return rng.uniform(0.6, 1.8) * depth / depth.max() * _strength(rng), _airlight(rng, 0.7)
+    """RESIDE's indoor haze (beta 0.6 to 1.8 over the room's depth), or smoke that varies within the room."""
+    if rng.random() < 0.55:
+        return rng.uniform(0.6, 1.8) * depth / depth.max() * _strength(rng), _airlight(rng, 0.7), 1.0
+    return varied_haze(rng, depth) * _strength(rng), _airlight(rng, 0.35, 0.06), rng.choice(GAMMAS)
 
 
 def outdoor_haze(rng, depth):
-    """Mostly as in RESIDE's outdoor set: beta 0.04 to 0.2 over a network's estimate of depth, which hardly spans more
-    than 2 to 5 and puts the sky anywhere among the rest. Else true haze over true depth, as far as can be seen."""
-    if rng.random() < 0.75:
-        order = np.log(depth)
-        order = (order - order.min()) / np.ptp(order)
-        order = np.where(depth < 0.98 * depth.max(), order, rng.uniform(0.2, 1))
-        order = cv2.GaussianBlur(np.float32(order), (0, 0), rng.uniform(1, 6))
-        estimate = rng.uniform(1.8, 2.9) + rng.uniform(0.3, 2) * order + 0.3 * textures.noise(rng, depth.shape, 4, 2)
-        optical = rng.uniform(0.06, 0.2) * np.maximum(estimate, 1)
-    else:
+    """A veil as in RESIDE's outdoor set, haze over the true depth, or haze that varies within the picture."""
+    kind = rng.random()
+    if kind < 0.3:
+        return veil(rng, depth) * _strength(rng), _airlight(rng, 0.8), 1.0
+    if kind < 0.5:
         farthest = rng.uniform(60, 400)
         optical = rng.uniform(0.04, 0.2) / 20 * farthest * (1 - np.exp(-depth / farthest))
-    return optical * _strength(rng), _airlight(rng, 0.8)
+    else:
+        optical = varied_haze(rng, depth)
+    return optical * _strength(rng), _airlight(rng, 0.35, 0.06), rng.choice(GAMMAS)
+
+
+def veil(rng, depth):
+    """Beta 0.04 to 0.2 over a network's estimate of depth: it spans little more than 2 to 5, the sky anywhere in it."""
+    order = _unit(np.log(depth))
+    order = np.where(depth < 0.98 * depth.max(), order, rng.uniform(0.2, 1))
+    order = cv2.GaussianBlur(np.float32(order), (0, 0), rng.uniform(1, 6))
+    estimate = rng.uniform(1.8, 2.9) + rng.uniform(0.3, 2) * order + 0.3 * textures.noise(rng, depth.shape, 4, 2)
+    return rng.uniform(0.06, 0.2) * np.maximum(estimate, 1)
+
+
+def varied_haze(rng, depth):
+    """From no haze at all to thick haze within one picture: along depth, height and a random field.
+
+    Up to half of the picture's range is clear. The optical depth ends at 0.7 to 3.2, where 4 % of the light passes.
+    """
+    height = np.linspace(1, 0, depth.shape[0])[:, None] + np.zeros(depth.shape)
+    mix = rng.dirichlet([1.2, 0.6, 0.6])
+    order = mix[0] * _unit(np.log(depth)) + mix[1] * height + mix[2] * _unit(textures.noise(rng, depth.shape, 3, 2))
+    share = np.linspace(0, 1, 33)  # by rank, half of the pixels lie behind the middle: in a street few do by distance
+    rank, weight = np.interp(order, np.quantile(order, share), share), rng.uniform()
+    order = weight * rank + (1 - weight) * _unit(order)
+    clear = rng.uniform(0, 0.5)
+    order = np.clip((order - clear) / (1 - clear), 0, 1) ** rng.uniform(0.6, 1.8)
+    return cv2.GaussianBlur(np.float32(order), (0, 0), rng.uniform(0.5, 3)) * rng.uniform(0.7, 3.2)
+
+
+def _unit(values):
+    """Shift and scale an array to [0, 1]."""
+    return (values - values.min()) / np.ptp(values)
 
 
 def _strength(rng):
-    """A factor on the haze: one picture in seven has none, one has little, so that clear pictures are left alone."""
-    kind = rng.integers(7)
-    return 0.0 if kind == 0 else rng.uniform(0, 0.6) if kind == 1 else 1.0
+    """A factor on the haze: two pictures in nine have none and one has little, so that clear pictures stay as they are."""
+    kind = rng.integers(9)
+    return 0.0 if kind < 2 else rng.uniform(0, 0.6) if kind == 2 else 1.0
 
 
-def _airlight(rng, darkest):
-    return np.clip(rng.uniform(darkest, 1) * (1 + rng.normal(0, 0.015, 3)), 0, 1)
+def _airlight(rng, darkest, cast=0.015):
+    """A grey from `darkest` to 1, with a cast along the axis from red to blue and a smaller one in each channel."""
+    tint = rng.normal(cast / 2, cast) * np.array([-1, 0, 1]) + rng.normal(0, 0.015, 3)
+    return np.clip(rng.uniform(darkest, 1) * np.exp(tint), 0, 1)
