@@ -23,7 +23,6 @@ class Batches:
             batch_sampler=order,
             num_workers=num_workers(workers),
             collate_fn=collate,
-            worker_init_fn=ignore_signals,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # torch's own, whose state is saved, is left alone
         )
@@ -32,7 +31,13 @@ class Batches:
         return len(self.loader)
 
     def __iter__(self):
-        return map(self.moved, iter(self.loader))
+        # Terminals and schedulers signal the workers, too, but the main process needs them to finish its step.
+        # They keep the mask that they are started with.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+        try:
+            return map(self.moved, iter(self.loader))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def of_one(self, index):
         """A batch of one sample."""
@@ -52,12 +57,6 @@ def num_workers(wanted):
     """The setting data.workers as a number; None: this process's share of the machine's cores, at most 8."""
     share = num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's number of processes here
     return max(1, min(8, share)) if wanted is None else wanted
-
-
-def ignore_signals(worker):
-    """Terminals and schedulers signal workers, too, but the main process needs them to finish its step."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def collate(samples):

@@ -55,6 +55,8 @@ def demo_pair(split, number, seed=0):
     optical_depth, airlight, gamma = domain.haze(rng, depth)
     while split == "test" and optical_depth.max() < 0.2:  # nothing to see, and perhaps an infinite PSNR
         optical_depth, airlight, gamma = domain.haze(rng, depth)
+    exposure = rng.uniform(0.45, 1) if rng.random() < 0.35 else 1.0  # dim haze comes with a dim scene
+    clear, airlight = clear * exposure, airlight * exposure
     hazy = add_haze(clear**gamma, optical_depth, 1.0, airlight**gamma) ** (1 / gamma)
     hazy = np.clip(hazy + rng.uniform(0, 0.012) * rng.standard_normal(hazy.shape), 0, 1)
     hazy, clear = (np.uint8(np.rint(image * 255)) for image in (hazy, clear))

@@ -126,7 +126,7 @@ def test_a_dry_run_says_what_a_run_costs_and_writes_nothing(folder, capsys):
     code, output, errors = tiny.train(capsys, "model.size=s", "train.crop=256", "--dry-run")
     assert code == 0 and "size: s" in output, errors
     assert "parameters     3,188,296" in output
-    assert "multiply-adds  29.19 G an image of crop 256, forward" in output
+    assert "multiply-adds  29.18 G an image of crop 256, forward" in output
     assert "steps          8 of batch 4: 4.6 epochs of 7 pairs" in output
     assert not (folder / "checkpoints").exists()
 

@@ -19,7 +19,7 @@ def indoor_haze(rng, depth):
     """RESIDE's indoor haze (beta 0.6 to 1.8 over the room's depth), or smoke that varies within the room."""
     if rng.random() < 0.55:
         return rng.uniform(0.6, 1.8) * depth / depth.max() * _strength(rng), _airlight(rng, 0.7), 1.0
-    return varied_haze(rng, depth) * _strength(rng), _airlight(rng, 0.35, 0.06), rng.choice(GAMMAS)
+    return varied_haze(rng, depth) * _strength(rng), _airlight(rng, 0.6, 0.03), rng.choice(GAMMAS)
 
 
 def outdoor_haze(rng, depth):
@@ -32,7 +32,7 @@ def outdoor_haze(rng, depth):
         optical = rng.uniform(0.04, 0.2) / 20 * farthest * (1 - np.exp(-depth / farthest))
     else:
         optical = varied_haze(rng, depth)
-    return optical * _strength(rng), _airlight(rng, 0.35, 0.06), rng.choice(GAMMAS)
+    return optical * _strength(rng), _airlight(rng, 0.6, 0.03), rng.choice(GAMMAS)
 
 
 def veil(rng, depth):
@@ -51,7 +51,10 @@ def varied_haze(rng, depth):
     """
     height = np.linspace(1, 0, depth.shape[0])[:, None] + np.zeros(depth.shape)
     mix = rng.dirichlet([1.2, 0.6, 0.6])
-    order = mix[0] * _unit(np.log(depth)) + mix[1] * height + mix[2] * _unit(textures.noise(rng, depth.shape, 3, 2))
+    far = _unit(np.log(depth))
+    if rng.random() < 0.5:  # else dense haze would always hide a bright sky
+        far = np.where(depth < 0.98 * depth.max(), far, rng.uniform(0, 1))
+    order = mix[0] * far + mix[1] * height + mix[2] * _unit(textures.noise(rng, depth.shape, 3, 2))
     share = np.linspace(0, 1, 33)  # by rank, half of the pixels lie behind the middle: in a street few do by distance
     rank, weight = np.interp(order, np.quantile(order, share), share), rng.uniform()
     order = weight * rank + (1 - weight) * _unit(order)
@@ -66,7 +69,7 @@ def _unit(values):
 
 
 def _strength(rng):
-    """A factor on the haze: two pictures in nine have none and one has little, so that clear pictures stay as they are."""
+    """A factor on the haze: two pictures in nine have none and one has little, so that clear ones are left alone."""
     kind = rng.integers(9)
     return 0.0 if kind < 2 else rng.uniform(0, 0.6) if kind == 2 else 1.0
 

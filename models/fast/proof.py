@@ -34,7 +34,8 @@ def choose(task, network, dtype, ways, results):
     if device in plain_devices:
         choices[key] = "plain", "kernels=plain"
     elif key not in choices:
-        choices[key] = prove(network, dtype, ways, results)
+        with torch.random.fork_rng(devices=[]):  # a resumed run proves its forms again: its random state stays
+            choices[key] = prove(network, dtype, ways, results)
         if choices[key][1]:
             log_slower(task, *choices[key])
     report(task, *choices[key])
