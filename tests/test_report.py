@@ -15,7 +15,7 @@ from utils.results import pick_examples, write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium")
-OPTIONS = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --dump-dom --virtual-time-budget=9000"
+OPTIONS = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --dump-dom --virtual-time-budget=60000"
 ERRORS = "const errors = [], note = event => errors.push(event.message || event.blockedURI);"
 ERRORS += "addEventListener('error', note); addEventListener('securitypolicyviolation', note)"
 
@@ -96,7 +96,7 @@ def test_sliders_compare_two_pictures_and_a_row_opens_those_that_were_written(tm
         document.querySelectorAll(".pairs input")[2].click();
         const widths = async where => {
           const shown = [...document.querySelectorAll(where + " img")];
-          await Promise.all(shown.map(image => image.decode()));
+          await Promise.all(shown.map(image => image.complete || new Promise(done => image.onload = done)));
           return shown.map(image => image.naturalWidth);
         };
         const examples = await widths(".examples");
