@@ -5,8 +5,9 @@ The names of 200,000 images take 12 MB, which the processes that load data share
 
 import os
 from array import array
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.pool import ThreadPool
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +96,11 @@ def read_sizes(listing, max_pixels):
         except ValueError as error:
             return (0, 0), str(error)
 
-    with ThreadPool(8) as pool:
-        found = pool.imap(read, range(len(listing)), 64)
+    def read_some(start):
+        return [read(index) for index in range(start, min(start + 64, len(listing)))]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = chain.from_iterable(pool.map(read_some, range(0, len(listing), 64)))
         sizes, problems = zip(*tqdm(found, str(listing.folder), len(listing), delay=2, disable=None), strict=True)
     problems = list(filter(None, problems))
     if problems:

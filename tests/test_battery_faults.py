@@ -145,7 +145,7 @@ def test_too_little_memory_is_one_line(scripts, work, script, arguments):
     shutil.rmtree(work / "data/test")
     shutil.rmtree(work / "results")
     make_pairs(work / "data/test", ["0.png"], size=(1500, 1500))
-    done = scripts(work, script, "small.yaml", *arguments, memory=2**27, timeout=60)
+    done = scripts(work, script, "small.yaml", *arguments, memory=2**28, timeout=60)
     is_one_line(done, script)
     assert "memory" in done.stderr
 
