@@ -37,7 +37,7 @@ AS_KERNELS = ("fusion.key_weight", "fusion.value_weight")  # 5 numbers, publishe
 WITHOUT_EFFECT = re.compile(r"text_emb\.((k1|v1|q2|postProj_t)\.(weight|bias)|k2\.bias)")
 
 ANCHOR = "layer1.blocks.0.conv3_19.weight"  # in every published checkpoint; what stands before it is a trainer's
-COMPILED = "_orig_mod."  # torch.compile's, before the names of whichever module was compiled
+COMPILED = "_orig_mod."  # what torch.compile puts before the names of a compiled module
 AVERAGED = re.compile(r"(?<![a-z])(ema|swa|avg|averaged?)(?![a-z])", re.IGNORECASE)
 
 
@@ -111,7 +111,7 @@ def unwrap(saved):
 
     Trainers keep it in a dict ("params", "state_dict", "model" ...), prefix its names ("module.", "net.",
     "_orig_mod." ...), or both. Of several state dicts the averaged one is taken ("params_ema", "ema_model." ...), else
-    the first. Raises ValueError where there is none.
+    the first. Raises ValueError without one.
     """
     states = find_states(saved)
     if not states:

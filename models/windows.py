@@ -52,7 +52,7 @@ def window_sums(x, side):
 def between_places(places, dim, length, span=None):
     """Interpolate along one side of the frame, of `length` pixels, from places to the pixels of span (first, last + 1).
 
-    places: four dimensions, of which `dim` runs along the side. span: None for the whole side.
+    places: a tensor of four dimensions; `dim` is the side's. span: None for the whole side.
     """
     last = places.shape[dim] - 2
     size = cells(length) - last  # of a window, in cells

@@ -14,7 +14,7 @@ def attended(value, above, x, kernel, affine, gates, pixel):
 
         torch.cat([depthwise3x3(value) * sigmoid(gate), sigmoid(channel) * y, sigmoid(pixel) * y], dim=1)
 
-    value: B x C x H' x W, rows of a map of which `above` lie above those of x, and others below; x: B x C x H x W.
+    value: B x C x H' x W, the rows of x with `above` more above them and the rest below. x: B x C x H x W.
     kernel: C x 1 x 3 x 3 and C; affine: scale and shift, C x 1 x 1 each; gates: gate and channel, B x C x 1 x 1 each;
     pixel: B x 1 x H x W. Gates are before their sigmoid, and may be of a wider type. Returns B x 3C x H x W.
     """

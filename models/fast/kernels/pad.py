@@ -1,4 +1,4 @@
-"""Reflect padding. torch's own returns NCHW on CUDA whatever it is given, and adds its gradient with atomics.
+"""Reflect padding. On CUDA torch's own always returns NCHW, and its gradient is summed with atomics.
 
 A lane is `VECTOR` neighbouring channels of one column, and lanes run along a row, where columns and channels are
 contiguous: loads and stores are coalesced. Row offsets are 64-bit scalars, as a map of 30 megapixels passes 2^31
