@@ -32,8 +32,9 @@ class Batches:
 
     def __iter__(self):
         # Terminals and schedulers signal the workers, too, but the main process needs them to finish its step.
-        # They keep the mask that they are started with.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+        # They keep the mask that they are started with. A dead worker's SIGCHLD waits: torch's handler raises, and
+        # what is raised while a process is being forked is lost.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
         try:
             return map(self.moved, iter(self.loader))
         finally:
