@@ -12,7 +12,6 @@ where something is wrong, else 0.
 Laying out writes links; nothing of the archives is changed, and nothing is checked.
 """
 
-from collections import Counter
 from pathlib import Path
 
 from datasets.checks import KINDS, check, find_splits
@@ -45,8 +44,6 @@ def open_set(name, overrides):
     """The root of a data set and its splits' names; from settings, also data.max_pixels and if it is rendered."""
     path = Path(name)
     if path.is_dir():
-        if overrides:
-            raise ValueError(f"{overrides[0]}: a folder has no settings to change")
         if (path / "hazy").is_dir():
             return path.resolve().parent, [path.resolve().name]
         return path, find_splits(path)
@@ -62,10 +59,7 @@ def report(root, names, max_pixels=Data.max_pixels, rendered=False):
     if rendered:  # some of the rendered training pairs have no haze, on purpose
         defects = [defect for defect in defects if defect.kind != "identical"]
     header = ["split", "pairs", "sizes", "formats", "fingerprint"]
-    lines = []
-    for split in splits:
-        sizes = Counter({f"{width} x {height}": number for (height, width), number in split.sizes.items()})
-        lines.append([split.name, f"{split.num_pairs:,}", counts(sizes), counts(split.formats), split.fingerprint])
+    lines = [[s.name, f"{s.num_pairs:,}", counts(s.sizes), counts(s.formats), s.fingerprint] for s in splits]
     print(f"{root}\n\n{as_text(header, lines)}")
     for kind, words in KINDS.items():
         found = [defect for defect in defects if defect.kind == kind]
@@ -77,12 +71,9 @@ def report(root, names, max_pixels=Data.max_pixels, rendered=False):
 
 
 def counts(found, most=3):
-    """The most frequent values, as text, each with its number if there are several."""
-    common = found.most_common(most)
-    if len(found) == 1:
-        return str(common[0][0])
+    """The most frequent values of a Counter with their numbers, as text."""
     more = f", {len(found) - most} more" if len(found) > most else ""
-    return ", ".join(f"{value} ({number:,})" for value, number in common) + more
+    return ", ".join(f"{value} ({number:,})" for value, number in found.most_common(most)) + more
 
 
 if __name__ == "__main__":

@@ -23,9 +23,8 @@ from tqdm import tqdm
 
 from datasets.batches import num_workers
 from datasets.contact_sheet import write_contact_sheet
-from datasets.domains import STAND_IN, Domains, difference, made_with, one_hot, read_domains, save_domains, stand_in
-from datasets.images import load
-from datasets.labels import read_labels
+from datasets.domains import STAND_IN, Domains, difference, load_domains, made_with, read_labels, save_domains, stand_in
+from datasets.images import read_image, to_8_bit
 from datasets.listing import list_images
 from datasets.pairs import split_folders
 from models.clip import ZeroShot, identify, load_encoder
@@ -33,7 +32,6 @@ from utils.config import load_config
 from utils.distributed import pick_device
 from utils.script import config_parser, run
 
-LEAST_CERTAIN = 5  # images named in the summary
 SAVE_EVERY = 60  # seconds of encoding that a kill may lose
 
 
@@ -69,43 +67,38 @@ def main(argv=None):
 def label(folder, images, config, zero_shot):
     """Label the Listing of one split. zero_shot: called for the ZeroShot when there is something to encode."""
     # What is known: text features, labels by hand, probabilities of images that have not changed; NaN: to encode.
-    text, stored = config.text, read_domains(folder)
+    text, stored = config.text, load_domains(folder, corrected=False)
     made = made_with(text, identify(text.weights))
     if stored and difference(stored, made):
         stored = None
-    features = stored.text if stored else zero_shot().text.numpy()
-    names, by_hand = images.all_names(), read_labels(folder, text.classes, by_hand=True)
+    facts = made | {"text": stored.text if stored else zero_shot().text.numpy(), "source": text.weights}
+    facts |= {"weights": stored.weights} if stored else {}  # the settings may name a file that is gone
+    by_hand = read_labels(folder, text.classes, by_hand=True)
     known = unchanged(stored, images) if stored else {}
-    known |= {name: one_hot(text.classes, domain) for name, domain in by_hand.items()}
-    unknown = np.full(len(text.classes), np.nan, np.float32)
-    prob = np.stack([known.get(name, unknown) for name in names])
+    sure, unknown = np.eye(len(text.classes), dtype=np.float32), np.full(len(text.classes), np.nan, np.float32)
+    known |= {name: sure[text.classes.index(domain)] for name, domain in by_hand.items()}
+    prob = np.stack([known.get(name, unknown) for name in images.names])
+    given = np.array([name in by_hand for name in images.names])
 
     def labelled():
         """The Domains of the images that are labelled so far."""
         done = np.flatnonzero(~np.isnan(prob[:, 0]))
-        found = {"names": tuple(names[i] for i in done), "given": np.array([names[i] in by_hand for i in done], bool)}
-        found |= {"prob": prob[done], "stamps": images.stamps[done], "text": features, "source": text.weights}
-        found |= {"weights": stored.weights} if stored else {}  # the settings may name a file that is gone
-        return Domains(**made | found)
+        part = images.take(done)
+        return Domains(names=tuple(part.names), prob=prob[done], given=given[done], stamps=part.stamps, **facts)
 
     # Encode, and save now and then: a kill loses a minute of work, any other end nothing.
-    todo, broken, saved = np.flatnonzero(np.isnan(prob[:, 0])), [], time.monotonic()
+    todo, saved = np.flatnonzero(np.isnan(prob[:, 0])), time.monotonic()
     try:
-        for part, rows, problems in encode([images.path(i) for i in todo], zero_shot, config):
+        for part, rows in encode([images.path(i) for i in todo], zero_shot, config):
             prob[todo[part]] = rows
-            broken += problems
             if time.monotonic() > saved + SAVE_EVERY:
                 save_domains(folder, labelled(), table=False)
                 saved = time.monotonic()
     finally:
         if len(todo):
             save_domains(folder, labelled(), table=False)
-    counts = f"{len(known) - len(by_hand)} kept, {len(todo) - len(broken)} encoded"
-    more = f", {len(by_hand)} labelled by hand (--check prints CLIP's accuracy on them)" if by_hand else ""
-    print(f"{folder}: {len(names)} images: {counts}{more}")
-    if broken:
-        more = f" ({len(broken)} such files)" if len(broken) > 1 else ""
-        raise ValueError(f"{broken[0]}{more}; the probabilities of the others are kept: run again then")
+    kept = len(known) - len(by_hand)
+    print(f"{folder}: {len(images)} images: {kept} kept, {len(todo)} encoded, {len(by_hand)} labelled by hand")
 
     # Results: for programs, for people. A set with nothing new may be read-only.
     domains = labelled()
@@ -113,12 +106,13 @@ def label(folder, images, config, zero_shot):
     if not same or not (folder / "domains.csv").exists():
         save_domains(folder, domains)
         write_contact_sheet(folder, domains)
-    print(summary(domains))
+    counts = ", ".join(f"{name} {(domains.prob.argmax(1) == i).sum()}" for i, name in enumerate(domains.classes))
+    print(f"  {counts}; mean confidence {domains.prob.max(1).mean():.3f}")
 
 
 def unchanged(domains, images):
     """{name: K probabilities} of the images of a Listing that CLIP has labelled and whose files are the same since."""
-    now = dict(zip(images.all_names(), images.stamps.tolist(), strict=True))
+    now = dict(zip(images.names, images.stamps.tolist(), strict=True))
     then = dict(zip(domains.names, domains.stamps.tolist(), strict=True)) if len(domains.stamps) else now
     rows = zip(domains.names, domains.prob, domains.given, strict=True)
     return {name: prob for name, prob, given in rows if name in now and not given and then[name] == now[name]}
@@ -130,53 +124,27 @@ def check(folder, config, zero_shot):
     if not known:
         print(f"{folder}: nothing to check, domains.csv gives no image's true domain (name,domain)")
         return
-    true, right = np.array(list(known.values())), 0
-    for part, rows, problems in encode([folder / "hazy" / name for name in known], zero_shot, config):
-        if problems:
-            raise ValueError(problems[0])
-        right += (np.array(config.text.classes)[rows.argmax(1)] == true[part]).sum()
+    rows = np.concatenate([rows for _, rows in encode([folder / "hazy" / name for name in known], zero_shot, config)])
+    right = (np.array(config.text.classes)[rows.argmax(1)] == list(known.values())).sum()
     print(f"{folder}: CLIP's accuracy {right / len(known):.3f} ({right} of {len(known)} of known domain)")
 
 
 def encode(paths, zero_shot, config):
-    """Yield, batch by batch, a slice of the paths, their B x K probabilities and what is wrong with some of them.
-
-    The probabilities of an image that cannot be read are NaN.
-    """
+    """Yield, batch by batch, a slice of the paths and their B x K probabilities. Raises ValueError as `read_image`."""
     if not paths:
         return
     zero_shot, size = zero_shot(), config.text.batch
 
     def read(path):
-        try:
-            image = load(path, config.data.max_pixels)[1][:, :, :3]
-            return zero_shot.preprocess((image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image)
-        except ValueError as error:
-            return str(error)
+        return zero_shot.preprocess(to_8_bit(read_image(path, config.data.max_pixels)))
 
     bar = tqdm(total=len(paths), desc=str(paths[0].parent.parent), unit="image", disable=None)
     with ThreadPoolExecutor(max(num_workers(config.data.workers), 1)) as pool, bar:
         for start in range(0, len(paths), size):
             part = slice(start, start + size)
-            samples = list(pool.map(read, paths[part]))
-            rows = np.full((len(samples), len(config.text.classes)), np.nan, np.float32)
-            whole = [i for i, sample in enumerate(samples) if torch.is_tensor(sample)]
-            if whole:
-                rows[whole] = zero_shot.prob(torch.stack([samples[i] for i in whole])).cpu().numpy()
-            if np.isnan(rows[whole]).any():
-                raise ValueError(f"CLIP's probabilities of {paths[part][whole[0]]} and others are not finite")
-            yield part, rows, [sample for sample in samples if isinstance(sample, str)]
-            bar.update(len(samples))
-
-
-def summary(domains):
-    """Class counts, mean confidence and the least certain images, as lines of text."""
-    certainty, labels = domains.prob.max(1), domains.labels()
-    counts = ", ".join(f"{name} {labels.count(name)}" for name in domains.classes)
-    least = [i for i in np.argsort(certainty, kind="stable") if not domains.given[i]][:LEAST_CERTAIN]
-    named = ", ".join(f"{domains.names[i]} ({labels[i]} {certainty[i]:.3f})" for i in least)
-    more = f"\n  least certain: {named}" if least else ""
-    return f"  {counts}; mean confidence {certainty.mean():.3f}{more}"
+            batch = torch.stack(list(pool.map(read, paths[part])))
+            yield part, zero_shot.prob(batch).cpu().numpy()
+            bar.update(len(batch))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from datasets.domains import read_domains
+from datasets.domains import load_domains
 from models import export_program, load_published, network_of, published_state
 from utils import checkpoint
 from utils.files import sha256, write_bytes, write_text
@@ -83,7 +83,7 @@ def main(argv=None):
 
 def open_network(saved, path, folder):
     """The network of a loaded checkpoint, and what a user of the exported file must know, as {name: text}."""
-    domains = read_domains(folder) if folder else None
+    domains = load_domains(folder, corrected=False) if folder else None
     if folder and domains is None:
         raise ValueError(f"--text {folder} holds no domains.npz: run clip_text.py on its data set first")
     with checkpoint.naming(path):

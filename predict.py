@@ -15,14 +15,12 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
-from datasets.domains import STAND_IN, read_domains
-from datasets.images import to_bytes, to_floats, to_image
-from datasets.photo_files import find_photos, plan
-from datasets.photos import read_photo, side_by_side, write_photo
+from datasets.domains import STAND_IN, load_domains
+from datasets.images import to_8_bit, to_image, to_tensor
+from datasets.photos import find_photos, plan, read_photo, side_by_side, write_photo
 from models import inference_form, is_published, needs_text, network_of
 from models.clip import ZeroShot, load_encoder
 from utils import checkpoint
@@ -113,7 +111,7 @@ def load_network(path, text_folder):
             f"{path} is a published MixCLDehazeNet checkpoint, which lacks its text embeddings: "
             "name a data set's folder that clip_text.py has labelled by --text"
         )
-    domains = read_domains(text_folder)
+    domains = load_domains(text_folder, corrected=False)
     if domains is None:
         raise ValueError(f"--text {text_folder} has no domains.npz: run clip_text.py on that data set first")
     with checkpoint.naming(path):
@@ -133,7 +131,7 @@ def dehazer(network, precision, strength, device, limit):
 
     @torch.inference_mode()
     def dehaze(pixels, prob):
-        hazy = to_floats(to_bytes(pixels)[None].to(device, memory_format=torch.channels_last))
+        hazy = to_tensor(pixels)[None].to(device, memory_format=torch.channels_last)
         for dtype in dict.fromkeys((DTYPES[precision], torch.float32)):
             output = form(dtype)(hazy, prob, free_memory(device, limit))
             if output.isfinite().all():
@@ -170,8 +168,7 @@ def domain_finder(name, text, network, clip_weights, device):
         raise ValueError(f"{clip_weights or text['source']} gives other text features than the network has: {remedy}")
 
     def ask(photo):
-        image = photo.pixels if photo.pixels.dtype == np.uint8 else (photo.pixels >> 8).astype(np.uint8)
-        prob = clip.prob(clip.preprocess(image)[None].to(device)).float()
+        prob = clip.prob(clip.preprocess(to_8_bit(photo.pixels))[None].to(device)).float()
         return torch.eye(len(classes), device=device)[prob.argmax(1)] if text["labels"] == "hard" else prob
 
     return ask

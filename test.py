@@ -27,13 +27,11 @@ import torch
 from tqdm import tqdm
 
 from datasets.batches import Batches
-from datasets.domains import open_domains, prob_of
-from datasets.fingerprint import fingerprint
+from datasets.domains import open_domains, prob_of, read_labels
 from datasets.images import to_image, write_image
-from datasets.labels import read_labels
 from datasets.order import same_size_batches
-from datasets.outputs import Outputs
-from datasets.pairs import EvaluationSamples, open_split
+from datasets.pairs import fingerprint, open_split
+from datasets.samples import EvaluationSamples, Outputs
 from models import describe, inference_form, is_published, kernels_report, needs_text, network_of, use_plain
 from models.clip import identify
 from utils import checkpoint, distributed
@@ -138,7 +136,7 @@ def another_method(config, pairs, *_):
         "notes": [f"images of {name}, another method: no network was run"],
         "settings": to_plain(config),
     }
-    outputs = Outputs(config.test.outputs, pairs, config.data.max_pixels)
+    outputs = Outputs(config.test.outputs, pairs)
     index = np.arange(len(pairs), dtype=np.float32)[:, None]
     return outputs, index, known_labels(config, pairs), facts
 

@@ -15,7 +15,7 @@ import torch
 from datasets.batches import Batches
 from datasets.domains import STAND_IN, stand_in_text
 from datasets.order import TrainingOrder, same_size_batches
-from datasets.pairs import EvaluationSamples, TrainingSamples
+from datasets.samples import EvaluationSamples, TrainingSamples
 from datasets.training_data import count_training_pairs, open_training, validation_crop
 from models import (
     build_model,

@@ -1,12 +1,10 @@
-"""Batches on a device: 8-bit images travel as bytes, a quarter of the floats' size, and become floats there."""
+"""Batches of samples on a device, made by processes that decode images."""
 
 import os
 import signal
 
 import torch
 from torch.utils.data import DataLoader, default_collate
-
-from .images import to_floats
 
 
 class Batches:
@@ -22,7 +20,6 @@ class Batches:
             dataset,
             batch_sampler=order,
             num_workers=num_workers(workers),
-            collate_fn=collate,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # torch's own, whose state is saved, is left alone
         )
@@ -42,11 +39,10 @@ class Batches:
 
     def of_one(self, index):
         """A batch of one sample."""
-        return self.moved(collate([self.dataset[index]]))
+        return self.moved(default_collate([self.dataset[index]]))
 
     def moved(self, batch):
-        batch = {k: v.to(self.device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
-        return {**batch, "hazy": to_floats(batch["hazy"]), "clear": to_floats(batch["clear"])}
+        return {k: v.to(self.device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
 
 
 def num_cores():
@@ -58,11 +54,3 @@ def num_workers(wanted):
     """The setting data.workers as a number; None: this process's share of the machine's cores, at most 8."""
     share = num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's number of processes here
     return max(1, min(8, share)) if wanted is None else wanted
-
-
-def collate(samples):
-    """A batch of samples; where images of 8 and of 16 bits meet, all are floats."""
-    for name in ("hazy", "clear"):
-        if len({sample[name].dtype for sample in samples}) > 1:
-            samples = [{**sample, name: to_floats(sample[name])} for sample in samples]
-    return default_collate(samples)

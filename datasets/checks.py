@@ -5,9 +5,9 @@ measured on 211 real pairs (RESIDE's SOTS, one of Dense-Haze) and 200 rendered o
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import combinations
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import cv2
@@ -16,10 +16,9 @@ from scipy import fft
 from tqdm import tqdm
 
 from .batches import num_cores
-from .fingerprint import combine, entry
-from .images import file_format, image_size, read_small
+from .images import load, read_image, shrink
 from .listing import LAYOUT, list_images
-from .pairs import match
+from .pairs import combine, fingerprint_entry, match
 
 KINDS = {  # of defects, in the order in which they are reported
     "missing": "images without a partner",
@@ -50,7 +49,6 @@ WHITE, WHITE_SHARE = 245, 0.9  # level and share of the pixels of a border's row
 # 0.99 and 0.85. Photographs from one window, hours apart (RESIDE has them): up to 0.99 and 0.75.
 ALIKE, SAME = 0.95, 0.8
 FLAT = 0.5  # 8-bit levels of structure below which all pictures look alike
-ROWS = 512  # sketches that are compared at once
 
 
 @dataclass(frozen=True)
@@ -62,19 +60,19 @@ class Defect:
     reason: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Split:
-    """What a split holds. sizes, formats: how many images have each (height, width), and format with bits a channel.
+    """What a split holds. sizes: how many pairs are of each. formats: how many images are of each, and of which bits.
 
-    clear: {digest: (path, sketch)} of the distinct clear images.
+    clear: {sketch, as bytes: path} of the distinct clear images.
     """
 
     name: str
-    num_pairs: int = 0
-    sizes: Counter = field(default_factory=Counter)
-    formats: Counter = field(default_factory=Counter)
-    fingerprint: str = ""
-    clear: dict = field(default_factory=dict)
+    num_pairs: int
+    sizes: Counter
+    formats: Counter
+    fingerprint: str
+    clear: dict
 
 
 def find_splits(root):
@@ -87,10 +85,7 @@ def find_splits(root):
 
 
 def check(root, names, max_pixels):
-    """The Splits of those names, and the Defects in the order of KINDS.
-
-    Raises ValueError naming a folder that is missing or holds no images.
-    """
+    """The Splits of those names, and their Defects. Raises ValueError naming a folder that has no images."""
     splits, defects = [], []
     for name in names:
         split, found = check_split(Path(root) / name, max_pixels)
@@ -98,53 +93,50 @@ def check(root, names, max_pixels):
         defects += found
     for one, other in combinations(splits, 2):
         defects += leaks(one, other)
-    return splits, sorted(defects, key=lambda defect: list(KINDS).index(defect.kind))
+    return splits, defects
 
 
 def check_split(folder, max_pixels):
     """The Split of a folder and its Defects."""
     hazy, clear = (list_images(folder, side) for side in ("hazy", "GT"))
-    partners = match(hazy.all_names(), clear.all_names())
+    partners = match(hazy.names, clear.names)
     lonely = [hazy.path(i) for i in np.flatnonzero(partners < 0)]
     lonely += [clear.path(i) for i in np.setdiff1d(np.arange(len(clear)), partners)]
     defects = [Defect("missing", (path,), "has no partner") for path in lonely]
     pairs = [(hazy.path(i), clear.path(partner)) for i, partner in enumerate(partners) if partner >= 0]
-    split, entries = Split(folder.name, len(pairs)), []
-    with ThreadPool(num_cores()) as pool:  # decoding and transforms release Python's lock
-        results = pool.imap(lambda paths: read_pair(paths, max_pixels), pairs, 16)
+    sizes, formats, entries, sketches = Counter(), Counter(), [], {}
+    with ThreadPoolExecutor(num_cores()) as pool:  # decoding and transforms release Python's lock
+        results = pool.map(lambda paths: read_pair(paths, max_pixels), pairs)
         for paths, result in tqdm(zip(pairs, results, strict=True), str(folder), len(pairs), unit="pair", disable=None):
             if isinstance(result, str):
                 defects.append(Defect("unreadable", paths, result))
                 continue
-            pair_entries, size, formats, sketch, found = result
+            headers, pair_entries, clear_sketch, found = result
+            sizes["{1} x {0}".format(*headers[0].size)] += 1
+            formats.update(f"{header.format}, {header.bits} bit" for header in headers)
             entries += pair_entries
-            split.sizes[size] += 1
-            split.formats.update(formats)
-            split.clear.setdefault(pair_entries[1].rsplit("\0", 1)[1], (paths[1], sketch))
+            sketches.setdefault(clear_sketch.tobytes(), paths[1])
             defects += [Defect(kind, paths, reason) for kind, reason in found]
-    split.fingerprint = combine(entries)
-    return split, defects
+    return Split(folder.name, len(pairs), sizes, formats, combine(entries), sketches), defects
 
 
 def read_pair(paths, max_pixels):
-    """Read one pair: two entries for the fingerprint, size, two formats, the clear image's sketch, and its defects.
+    """Read one pair: both Headers and entries for the fingerprint, the clear image's sketch, and its defects.
 
     Defects are (kind, reason). Returns the reason alone, a string, for a pair that cannot be read.
     """
     try:
-        sizes = [image_size(path, max_pixels) for path in paths]
-        contents = [path.read_bytes() for path in paths]
-        hazy, clear = map(read_small, paths, (SIDE, SIDE), contents)
-        formats = ["{}, {} bit".format(*file_format(content)) for content in contents]
+        headers, images = zip(*(load(path, max_pixels) for path in paths), strict=True)
+        entries = [fingerprint_entry(path) for path in paths]
     except (ValueError, OSError) as error:
         return str(error)
-    entries = [entry(path.parent.name, path.name, content) for path, content in zip(paths, contents, strict=True)]
-    if sizes[0] == sizes[1]:
-        defects = list(check_pair(hazy, clear, max(sizes[0]) / max(hazy.shape[:2])))
+    hazy, clear = (shrink(np.ascontiguousarray(image[:, :, :3]), SIDE) for image in images)
+    (h1, w1), (h2, w2) = (header.size for header in headers)
+    if (h1, w1) == (h2, w2):
+        defects = list(check_pair(hazy, clear, max(h1, w1) / max(hazy.shape[:2])))
     else:
-        (h1, w1), (h2, w2) = sizes
         defects = [("unequal", f"hazy is {w1} x {h1}, clear {w2} x {h2}")]
-    return entries, sizes[0], formats, sketch(clear), defects
+    return headers, entries, sketch(clear), defects
 
 
 def check_pair(hazy, clear, scale):
@@ -212,28 +204,27 @@ def sketch(image, side=32):
     """The fine structure of an H x W x 3 uint8 image at side x side pixels: a vector of length 1, 0 of a flat one."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     grey = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA)
-    fine = grey - cv2.GaussianBlur(grey, (0, 0), 2.0)
+    fine = (grey - cv2.GaussianBlur(grey, (0, 0), 2.0)).ravel()
     fine -= fine.mean()
     length = np.linalg.norm(fine)
-    return (fine.ravel() / length if length > FLAT * side else np.zeros(side * side)).astype(np.float16)
+    return fine / length if length > FLAT * side else 0 * fine
 
 
 def leaks(one, other):
-    """Yield a Defect for each clear image of the Split `other` that `one` has, too: as a file, or as a picture.
+    """Yield a Defect for each clear image of the Split `other` whose picture `one` has, too.
 
     A picture compressed or resized otherwise has nearly the same sketch; what looks alike is compared at more pixels.
     """
-    for digest in sorted(one.clear.keys() & other.clear.keys()):
-        path, known_path = other.clear[digest][0], one.clear[digest][0]
-        yield Defect("leaked", (path, known_path), f"is the same file as {known_path}")
-    known = list(one.clear.values())
-    new = [clear for digest, clear in other.clear.items() if digest not in one.clear]
-    sketches, found = np.array([clear[1] for clear in new], np.float32), set()
-    for start in range(0, len(known) if new else 0, ROWS):
-        block = np.array([clear[1] for clear in known[start : start + ROWS]], np.float32)
-        for row, column in np.argwhere(block @ sketches.T > ALIKE):
-            paths = new[column][0], known[start + row][0]
-            fine = [sketch(read_small(path, SIDE), 128).astype(np.float32) for path in paths]
-            if column not in found and fine[0] @ fine[1] > SAME:
-                found.add(column)
-                yield Defect("leaked", paths, f"shows the same picture as {paths[1]}")
+    known, new = (np.frombuffer(b"".join(split.clear), np.float32).reshape(-1, 32 * 32) for split in (one, other))
+    known_paths, new_paths = list(one.clear.values()), list(other.clear.values())
+    alike = known @ new.T > ALIKE
+    for column in np.flatnonzero(alike.any(0)):
+        fine = fine_sketch(new_paths[column])
+        same = (known_paths[row] for row in np.flatnonzero(alike[:, column]))
+        same = next((path for path in same if fine_sketch(path) @ fine > SAME), None)
+        if same:
+            yield Defect("leaked", (new_paths[column], same), f"shows the same picture as {same}")
+
+
+def fine_sketch(path):
+    return sketch(shrink(read_image(path), SIDE), 128)

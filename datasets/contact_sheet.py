@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .images import read_small, write_image
+from .images import read_image, shrink, write_image
 
 EXAMPLES = 6  # images a row; each class has a row of the most certain and one of the least certain
 SIDE = 200  # pixels of a thumbnail's longer side
@@ -21,12 +21,11 @@ def write_contact_sheet(folder, domains):
         top = row * (SIDE + 2 * LINE)
         draw.text((2, top), title, "black", font)
         for column, index in enumerate(indices):
-            name = domains.names[index]
-            how = "by hand" if domains.given[index] else f"{domains.prob[index].max():.2f}"
-            thumbnail = Image.fromarray(read_small(Path(folder) / "hazy" / name, SIDE))
+            thumbnail = Image.fromarray(shrink(read_image(Path(folder) / "hazy" / domains.names[index]), SIDE))
             sheet.paste(thumbnail, (column * SIDE, top + LINE))
-            short = name if len(name) <= 22 else name[:20] + "..."
-            draw.text((column * SIDE + 2, top + LINE + thumbnail.height), f"{how}  {short}", "black", font)
+            how = "by hand" if domains.given[index] else f"{domains.prob[index].max():.2f}"
+            caption = f"{how}  {domains.names[index]:.22}"
+            draw.text((column * SIDE + 2, top + LINE + thumbnail.height), caption, "black", font)
     write_image(Path(folder) / "domains.png", np.asarray(sheet))
 
 

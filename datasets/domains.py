@@ -1,18 +1,19 @@
-"""Text features and domain probabilities of a split: domains.npz, with the corrections of domains.csv."""
+"""Text features and domain probabilities of a split: domains.npz, and for people domains.csv, whose lines win."""
 
+import csv
 import io
-from dataclasses import dataclass, field, fields, replace
+import os
+import unicodedata
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
-from utils.files import write_bytes
+from utils.files import first_line, write_bytes
 
-from .labels import labels_table, plain, read_labels
+from .images import has_image_name
 
 STAND_IN = "stand-in"
-NEEDED = ("classes", "prompts", "text", "names", "prob", "encoder", "weights", "zero_shot")  # in domains.npz
-WIDTH = 512  # of stand-in text vectors, as ViT-B/32's
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,17 @@ class Domains:
 
         labels: "soft" or "hard", as the network is given them.
         """
-        names = ("encoder", "weights", "source", "zero_shot", "beta2", "beta3")
-        lists = {"classes": list(self.classes), "prompts": list(self.prompts)}
-        return {name: getattr(self, name) for name in names} | lists | {"labels": labels}
+        facts = {name: getattr(self, name) for name in ("encoder", "weights", "source", "zero_shot", "beta2", "beta3")}
+        return facts | {"classes": list(self.classes), "prompts": list(self.prompts), "labels": labels}
 
 
 FIELDS = {field.name: field.type for field in fields(Domains)}
 FROM_ARRAY = {tuple: lambda array: tuple(map(str, array.ravel())), np.ndarray: np.asarray, str: str, float: float}
 
 
-def stand_in_text(num_classes, width=WIDTH):
-    """Fixed orthonormal vectors in place of text embeddings: K x D float32, the same on every machine."""
-    random = np.random.default_rng(0).standard_normal((width, num_classes))
+def stand_in_text(num_classes):
+    """Fixed orthonormal vectors in place of text embeddings: K x 512 float32, the same on every machine."""
+    random = np.random.default_rng(0).standard_normal((512, num_classes))
     orthonormal, triangle = np.linalg.qr(random)
     return (orthonormal * np.sign(np.diag(triangle))).T.astype(np.float32)
 
@@ -74,17 +74,10 @@ def stand_in(folder, classes, prompts):
             f"with the columns name,domain (one of {', '.join(classes)}), or train without text by model.fusion=none"
         )
     names = tuple(sorted(labels))
-    return Domains(
-        classes=tuple(classes),
-        prompts=tuple(prompts),
-        text=stand_in_text(len(classes)),
-        names=names,
-        prob=np.stack([one_hot(classes, labels[name]) for name in names]),
-        given=np.ones(len(names), bool),
-        encoder=STAND_IN,
-        weights="none",
-        zero_shot="none",
-    )
+    prob = np.stack([one_hot(classes, labels[name]) for name in names])
+    facts = {"encoder": STAND_IN, "weights": "none", "zero_shot": "none"}
+    text, given = stand_in_text(len(classes)), np.ones(len(names), bool)
+    return Domains(tuple(classes), tuple(prompts), text, names, prob, given, **facts)
 
 
 def one_hot(classes, label):
@@ -92,56 +85,50 @@ def one_hot(classes, label):
 
 
 def save_domains(folder, domains, table=True):
-    """Write <folder>/domains.npz and, with `table`, domains.csv."""
+    """Write <folder>/domains.npz and, with `table`, domains.csv: name, domain, one probability a class.
+
+    The probabilities of a label that a person gave are written as 1 and 0.
+    """
     buffer = io.BytesIO()
     np.savez(buffer, **{name: np.array(getattr(domains, name)) for name in FIELDS})
     write_bytes(Path(folder) / "domains.npz", buffer.getvalue())
     if table:
-        write_bytes(Path(folder) / "domains.csv", labels_table(domains).encode())
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["name", "domain", *domains.classes])
+        for name, label, prob, given in zip(domains.names, domains.labels(), domains.prob, domains.given, strict=True):
+            writer.writerow([name, label, *(f"{p:.0f}" if given else f"{p:.4f}" for p in prob)])
+        write_bytes(Path(folder) / "domains.csv", text.getvalue().encode())
 
 
-def load_domains(folder):
-    """<folder>/domains.npz with the corrections of domains.csv, or None without domains.npz.
+def load_domains(folder, corrected=True):
+    """<folder>/domains.npz with the corrections of domains.csv, if `corrected`; None without domains.npz.
 
     Raises ValueError naming the file, and the line, that is wrong.
     """
-    domains = read_domains(folder)
-    if domains is None:
-        return None
-    labels = read_labels(folder, domains.classes, by_hand=True)
-    prob, given = domains.prob.copy(), domains.given.copy()
-    for i, name in enumerate(domains.names):
-        if name in labels:
-            prob[i], given[i] = one_hot(domains.classes, labels[name]), True
-    return replace(domains, prob=prob, given=given)
-
-
-def read_domains(folder):
-    """<folder>/domains.npz without corrections, or None without the file. Raises ValueError if it is damaged."""
-    path = Path(folder) / "domains.npz"
+    path, remedy = Path(folder) / "domains.npz", "delete it and run clip_text.py again"
     if not path.exists():
         return None
-    remedy = "delete it and run clip_text.py again"
     try:
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in FIELDS if name in stored or name in NEEDED}
+            arrays = {name: stored[name] for name in FIELDS if name in stored}
         arrays = {"given": np.zeros(arrays["names"].size, bool), "source": arrays["weights"]} | arrays
         domains = Domains(**{name: FROM_ARRAY[FIELDS[name]](array) for name, array in arrays.items()})
     except Exception as error:  # a broken archive fails in many ways: zip, zlib, header and pickle errors
         raise ValueError(f"{path} cannot be read ({type(error).__name__}): {remedy}") from None
-    text, prob, num_names, num_classes = domains.text, domains.prob, len(domains.names), len(domains.classes)
-    fits = text.ndim == 2 and len(text) == num_classes and prob.shape == (num_names, num_classes)
-    fits &= text.dtype == prob.dtype == np.float32
-    if not fits or len(domains.given) != num_names or not np.allclose(prob.sum(1), 1, atol=1e-3):
+    text, prob, shape = domains.text, domains.prob, (len(domains.names), len(domains.classes))
+    fits = prob.shape == shape and text.ndim == 2 and len(text) == shape[1] and len(domains.given) == shape[0]
+    if not fits or not text.dtype == prob.dtype == np.float32 or not np.allclose(prob.sum(1), 1, atol=1e-3):
         raise ValueError(f"{path} holds arrays that do not fit together, or probabilities not of sum 1: {remedy}")
+    labels = read_labels(folder, domains.classes, by_hand=True) if corrected else {}
+    for i, name in enumerate(domains.names):
+        if name in labels:
+            prob[i], domains.given[i] = one_hot(domains.classes, labels[name]), True
     return domains
 
 
 def made_with(text, weights=None):
-    """The fields of a Domains that the `text` settings decide, with their values.
-
-    weights: what identifies the encoder's weights, a tag or "sha256:HEX"; None: unknown, left out.
-    """
+    """The fields of a Domains that the `text` settings decide. weights: a tag or "sha256:HEX"; None: left out."""
     made = {"classes": text.classes, "prompts": text.prompts, "encoder": text.encoder}
     if text.encoder == STAND_IN:
         return made
@@ -151,20 +138,19 @@ def made_with(text, weights=None):
 
 
 def difference(domains, made):
-    """(field, value, wanted) of the first field of a Domains that differs from `made_with`'s; None where all agree."""
+    """The first field of a Domains that differs from `made_with`'s, in words; "" where all agree."""
     for name, wanted in made.items():
         value = getattr(domains, name)
         if value != wanted and not (name == "weights" and wanted == domains.source):  # the file is elsewhere now
-            return name, value, wanted
-    return None
+            return f"made with {name} {value}, the settings ask for {wanted}"
+    return ""
 
 
 def open_domains(folder, text, weights=None):
-    """The Domains of a split, as the settings ask for them; the stand-in encoder needs domains.csv alone.
+    """The Domains of a split, as the `text` settings ask for them; the stand-in encoder needs domains.csv alone.
 
-    text: the `text` settings. weights: as in `made_with`; None: not compared.
-    Raises ValueError naming the folder and the remedy if there are no Domains, or if they were made with other settings
-    and text.accept is off.
+    weights: as in `made_with`. Raises ValueError naming the folder and the remedy where there are no Domains, or where
+    they were made with other settings and text.accept is off.
     """
     domains = load_domains(folder)
     if domains is None and text.encoder == STAND_IN:
@@ -173,11 +159,8 @@ def open_domains(folder, text, weights=None):
         raise ValueError(f"{folder} has no domains.npz: run clip_text.py with the same settings first")
     differs = difference(domains, made_with(text, weights))
     if differs and not text.accept:
-        name, value, wanted = differs
-        raise ValueError(
-            f"{folder}/domains.npz was made with {name} {value}, the settings ask for {wanted}: "
-            "run clip_text.py again, or set text.accept=true"
-        )
+        remedy = "run clip_text.py again, or set text.accept=true"
+        raise ValueError(f"{folder}/domains.npz was {differs}: {remedy}")
     return domains
 
 
@@ -187,9 +170,8 @@ def prob_of(domains, names, labels="soft", shuffle_seed=None):
     labels: "soft" as they are, "hard" one-hot of the most likely class. shuffle_seed: give each image another, random
     image's probabilities (the ablation's control). Raises ValueError when an image has no label.
     """
-    row = {name: i for i, name in enumerate(domains.names)}
-    row = {plain(name): i for name, i in row.items()} | row
-    found = [row.get(name, row.get(plain(name))) for name in names]
+    row = {plain(name): i for i, name in enumerate(domains.names)}
+    found = [row.get(plain(name)) for name in names]
     if None in found:
         first = names[found.index(None)]
         raise ValueError(f"{found.count(None)} images have no domain label, first {first}: run clip_text.py again")
@@ -199,3 +181,62 @@ def prob_of(domains, names, labels="soft", shuffle_seed=None):
     if shuffle_seed is not None:
         prob = prob[np.random.default_rng((shuffle_seed, 4)).permutation(len(prob))]
     return prob
+
+
+def read_labels(folder, classes, by_hand=False):
+    """{file name: domain} of <folder>/domains.csv for the images of <folder>/hazy; empty without domains.csv.
+
+    by_hand: only lines that people wrote or corrected.
+    Raises ValueError naming the line that is wrong, or that names no image while some images have no line.
+    """
+    path, hazy = Path(folder) / "domains.csv", Path(folder) / "hazy"
+    if not path.exists():
+        return {}
+    images = {plain(name): name for name in os.listdir(hazy) if has_image_name(name)}
+    labels, strays = {}, []
+    for where, row in read_rows(path):
+        image, domain = images.get(plain(row["name"])), row["domain"].strip()
+        if by_hand and not is_by_hand(row, domain):
+            continue
+        if domain not in classes:
+            known = ", ".join(classes)
+            raise ValueError(f"{where}: {domain!r} is not in text.classes ({known}): correct it, or move the file away")
+        if image is None:
+            strays.append(f"{where}: {row['name']!r} is not an image of {hazy}")
+        elif labels.setdefault(image, domain) != domain:
+            raise ValueError(f"{where}: {image} is labelled twice, differently")
+    if strays and len(labels) < len(images):
+        example = min(set(images.values()) - set(labels))
+        raise ValueError(f"{strays[0]} ({len(strays)} such lines): write file names such as {example!r}, or delete it")
+    return labels
+
+
+def plain(name):
+    """A name without what people do not see: blanks at its ends, how its accents are composed."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def read_rows(path):
+    """Pairs of "file, line" and a dict of every line. Columns are separated by commas or, as in Excel, semicolons.
+
+    Raises ValueError when the file cannot be read or lacks its first line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        delimiter = "," if "," in text.partition("\n")[0] else ";"
+        reader = csv.DictReader(io.StringIO(text), restval="", delimiter=delimiter)
+        rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} cannot be read ({first_line(error)}): write it as CSV in UTF-8") from None
+    if not rows or not {"name", "domain"} <= set(rows[0][1]):
+        raise ValueError(f"{path} must begin with the line name,domain and hold a line for every image")
+    return rows
+
+
+def is_by_hand(row, domain):
+    """Whether a person wrote or corrected a line: its domain has no probability, a plain 1, or not the highest.
+
+    Probabilities are compared as they are written: 0.6000, or 0,6 where Excel has been.
+    """
+    numbers = [text for column, text in row.items() if column not in ("name", "domain", None) and text[:1].isdigit()]
+    return row.get(domain, "") in ("", "1") or row[domain] < max(numbers, default="")

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from PIL import UnidentifiedImageError
 
-from utils.files import write_bytes
+from utils.files import first_line, write_bytes
 
-from .decoders import decode_ordinary, is_ordinary, read_header
+from .decoders import decode, read_header
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -35,8 +35,7 @@ def left_out(paths):
     """
     endings = Counter(path.suffix.lower() or "no ending" for path in paths if path.name[0] != "." and not path.is_dir())
     named = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(5))
-    more = ", ..." if len(endings) > 5 else ""
-    return named and f"files left out, of other kinds or in subfolders: {named}{more}"
+    return named and f"files left out, of other kinds or in subfolders: {named}"
 
 
 @contextmanager
@@ -49,61 +48,51 @@ def naming(path):
     except UnidentifiedImageError:
         raise ValueError(f"{path} cannot be read: it is not an image, or it is damaged") from None
     except Exception as error:  # a broken file fails in many ways
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} cannot be read: {reason}") from None
+        raise ValueError(f"{path} cannot be read: {first_line(error)}") from None
 
 
-def load(path, max_pixels=None, content=None):
+def load(path, max_pixels=None):
     """The Header of an image file, and its upright pixels: H x W x 3 RGB or H x W x 4 RGBA, uint8 or uint16.
 
-    content: the file's bytes, where they are known. Raises ValueError naming the file when it cannot be decoded
-    exactly, or has more than `max_pixels` pixels.
+    Raises ValueError naming the file when it cannot be decoded exactly, or has more than `max_pixels` pixels.
     """
     with naming(path):
-        content = Path(path).read_bytes() if content is None else content
-        header = read_header(io.BytesIO(content))
-        check_size(header, max_pixels)
-        image = header.decode(content)
+        content = Path(path).read_bytes()
+        header = sized_header(io.BytesIO(content), max_pixels)
+        image = decode(header, content)
         if (*image.shape[:2], image.itemsize * 8) != (*header.size, header.bits):
             raise ValueError("its pixels are not what its header says")
     return header, image
 
 
-def read_image(path, content=None):
+def read_image(path, max_pixels=None):
     """Read an image file as H x W x 3 RGB, uint8 or uint16: grey becomes RGB, alpha is dropped. Raises as `load`."""
-    with naming(path):
-        content = Path(path).read_bytes() if content is None else content
-        if is_ordinary(content):
-            return decode_ordinary(content)
-    return np.ascontiguousarray(load(path, content=content)[1][:, :, :3])
-
-
-def read_small(path, side, content=None):
-    """Read an image as 8-bit H x W x 3 RGB, shrunk to at most `side` pixels a side. Raises as `load`."""
-    image = read_image(path, content)
-    image = (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image
-    shrink = max(image.shape[:2]) / side
-    size = [max(round(length / shrink), 1) for length in image.shape[1::-1]]
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA) if shrink > 1 else image
+    return np.ascontiguousarray(load(path, max_pixels)[1][:, :, :3])
 
 
 def image_size(path, max_pixels):
     """(height, width) from the header alone, as `read_image` returns it. Raises as `load`."""
     with naming(path), open(path, "rb") as file:
-        return check_size(read_header(file), max_pixels)
+        return sized_header(file, max_pixels).size
 
 
-def check_size(header, max_pixels):
+def sized_header(file, max_pixels):
+    header = read_header(file)
     height, width = header.size
     if max_pixels is not None and height * width > max_pixels:
         raise ValueError(f"{width} x {height} pixels, more than data.max_pixels={max_pixels} (--max-pixels)")
-    return height, width
+    return header
 
 
-def file_format(content):
-    """Format and bits a channel of an image file's bytes, such as ("PNG", 16)."""
-    header = read_header(io.BytesIO(content))
-    return header.format, header.bits
+def to_8_bit(image):
+    return (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image
+
+
+def shrink(image, side):
+    """An image of H x W x 3 in 8 bits, with at most `side` pixels a side."""
+    image, factor = to_8_bit(image), max(image.shape[:2]) / side
+    size = [max(round(length / factor), 1) for length in image.shape[1::-1]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor > 1 else image
 
 
 def write_image(path, image):
@@ -117,19 +106,7 @@ def write_image(path, image):
 def to_tensor(image):
     """H x W x 3, uint8 or uint16, to 3 x H x W float32 in [-1, 1]."""
     scale = np.float32(2 / np.iinfo(image.dtype).max)
-    return torch.from_numpy(image.transpose(2, 0, 1) * scale - np.float32(1))
-
-
-def to_bytes(image):
-    """H x W x 3 uint8 to 3 x H x W uint8, for `to_floats` on another device; uint16 as `to_tensor` does."""
-    if image.dtype != np.uint8:
-        return to_tensor(image)
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-
-
-def to_floats(image):
-    """The result of `to_bytes`, in batches too, to what `to_tensor` returns, bit for bit."""
-    return image if image.dtype != torch.uint8 else image.float() * (2 / 255) - 1
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)) * scale - np.float32(1))
 
 
 def to_image(tensor, dtype=np.uint8):

@@ -1,13 +1,8 @@
-"""The image files of a folder as arrays, not as lists of objects.
-
-The names of 200,000 images take 12 MB, which the processes that load data share.
-"""
+"""The image files of folders: their names, sizes in bytes, and sizes in pixels."""
 
 import os
-from array import array
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,28 +18,21 @@ SOURCE = "set data.root, or get the set from the links at github.com/IDKiro/Deha
 class Listing:
     """The image files of a folder, in the order of their names.
 
-    names: N bytes, UTF-8. stamps: N x 2 int64, size in bytes and time of modification in ns: a changed file has others.
+    names: N strings. stamps: N x 2 int64, size in bytes and time of modification in ns: a changed file has others.
     """
 
     folder: Path
-    names: np.ndarray
+    names: list
     stamps: np.ndarray
 
     def __len__(self):
         return len(self.names)
 
-    def name(self, index):
-        return os.fsdecode(self.names[index])
-
-    def all_names(self):
-        """The names as strings, made anew at every call."""
-        return [os.fsdecode(name) for name in self.names]
-
     def path(self, index):
-        return self.folder / self.name(index)
+        return self.folder / self.names[index]
 
     def take(self, indices):
-        return Listing(self.folder, self.names[indices], self.stamps[indices])
+        return Listing(self.folder, [self.names[i] for i in indices], self.stamps[indices])
 
 
 def list_images(folder, side):
@@ -62,26 +50,19 @@ def list_folder(folder):
 
     Raises ValueError naming the folder when it holds no images.
     """
-    names, stamps, others = [], array("q"), []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            try:
-                found = has_image_name(entry.name) and entry.is_file() and entry.stat()
-            except OSError:  # a link to itself
-                found = False
-            if found:
-                names.append(os.fsencode(entry.name))
-                stamps.extend((found.st_size, found.st_mtime_ns))
-            elif not entry.name.startswith("."):
-                others += [Path(entry.path), *Path(entry.path).rglob("*")]
+    names, stamps, others = [], [], []
+    for entry in sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name)):
+        if has_image_name(entry.name) and os.path.isfile(entry):
+            names.append(entry.name)
+            stamps.append((entry.stat().st_size, entry.stat().st_mtime_ns))
+        elif not entry.name.startswith("."):
+            others += [Path(entry.path), *Path(entry.path).rglob("*")]
     others = left_out(others)
     if not names:
         raise ValueError(f"no images in {folder}{others and f', {others}'}: {LAYOUT}")
     if others:
         print(f"note: {folder}: {others}")
-    names = np.array(names, "S")
-    order = names.argsort()
-    return Listing(Path(folder), names[order], np.array(stamps, np.int64).reshape(-1, 2)[order])
+    return Listing(Path(folder), names, np.array(stamps, np.int64))
 
 
 def read_sizes(listing, max_pixels):
@@ -96,14 +77,21 @@ def read_sizes(listing, max_pixels):
         except ValueError as error:
             return (0, 0), str(error)
 
-    def read_some(start):
-        return [read(index) for index in range(start, min(start + 64, len(listing)))]
-
     with ThreadPoolExecutor(8) as pool:
-        found = chain.from_iterable(pool.map(read_some, range(0, len(listing), 64)))
+        found = pool.map(read, range(len(listing)))
         sizes, problems = zip(*tqdm(found, str(listing.folder), len(listing), delay=2, disable=None), strict=True)
     problems = list(filter(None, problems))
     if problems:
         rest = f" ({len(problems)} such files)" if len(problems) > 1 else ""
         raise ValueError(f"{problems[0]}{rest}: replace it, or remove the pair")
     return np.array(sizes, np.int32)
+
+
+def walk(root):
+    """Every file below a folder but in hidden folders; linked folders are entered, each folder once."""
+    seen = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        real = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(subfolders)}
+        subfolders[:] = [name for name in real if name[0] != "." and real[name] not in seen]
+        yield from (Path(folder) / name for name in files)

@@ -4,10 +4,6 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
-def shuffled(num_images, seed, epoch):
-    return np.random.default_rng((seed, 1, epoch)).permutation(num_images)
-
-
 class TrainingOrder(Sampler):
     """Yields, for each step and part of it, this process's share of the batch as a list of (image, position).
 
@@ -25,16 +21,17 @@ class TrainingOrder(Sampler):
 
     def __iter__(self):
         share = self.batch // (self.world * self.parts)
-        epoch, order = None, None
+        shuffled_epoch, order = None, None
         for step in range(self.first_step, self.last_step):
             for part in range(self.parts):
                 start = step * self.batch + (part * self.world + self.rank) * share
                 samples = []
                 for position in range(start, start + share):
-                    if position // self.num_images != epoch:
-                        epoch = position // self.num_images
-                        order = shuffled(self.num_images, self.seed, epoch)
-                    samples.append((int(order[position % self.num_images]), position))
+                    epoch, place = divmod(position, self.num_images)
+                    if epoch != shuffled_epoch:
+                        order = np.random.default_rng((self.seed, 1, epoch)).permutation(self.num_images)
+                        shuffled_epoch = epoch
+                    samples.append((int(order[place]), position))
                 yield samples
 
 

@@ -1,5 +1,6 @@
-"""People's own photographs: what comes back with them, written in the file format they came in."""
+"""People's own photographs: found, read, and written in the file format that they came in."""
 
+import glob
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,14 +8,72 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tifffile
-from PIL import Image
 
 from utils.files import write_bytes
 
-from .decoders import SILENCE
-from .images import load
+from .images import is_image, left_out, load
+from .listing import walk
 
-JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+QUALITY = {
+    "JPEG": [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
+    "WEBP": [cv2.IMWRITE_WEBP_QUALITY, 95],
+}
+LOSSLESS = [cv2.IMWRITE_WEBP_LOSSLESS_MODE, cv2.IMWRITE_WEBP_LOSSLESS_PRESERVE_COLOR]  # also where all is transparent
+
+
+def find_photos(arguments, output):
+    """Pairs of file and name (its path within the folder it was found in), sorted by name.
+
+    arguments: files, folders (searched with all their subfolders) and glob patterns. Files of the `output` folder
+    inside a searched folder are left out. Raises ValueError for an argument that names no images.
+    """
+    found, output = {}, output.resolve()
+    for argument in map(str, arguments):
+        path = Path(argument)
+        if path.is_dir():
+            root, files = path, walk(path)
+        elif path.is_file():
+            root, files = path.parent, [path]
+        else:
+            fixed = (folder for folder in path.parents if not glob.has_magic(str(folder)))
+            root, files = next(fixed), map(Path, glob.glob(argument, recursive=True))
+        if root.resolve() in output.parents:
+            files = (file for file in files if output not in file.resolve().parents)
+        files = set(files)
+        images = {file for file in files if is_image(file)}
+        others = left_out(files - images)
+        if not images:
+            problem = "names no images" if path.exists() or glob.has_magic(argument) else "does not exist"
+            raise ValueError(f"--input {argument} {problem}{others and f', {others}'}")
+        if others:
+            print(f"note: {argument}: {others}")
+        found |= {(file.resolve(), file.relative_to(root)): file for file in images}
+    return sorted(((file, name) for (_, name), file in found.items()), key=lambda pair: str(pair[1]))
+
+
+def plan(photos, output, compare, overwrite):
+    """Where each photo's result goes, and its comparison or None: <output>/NAME, <output>/compare/NAME.
+
+    Raises ValueError when two photos would go to one place, or an existing file would be overwritten.
+    """
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file: name a folder")
+    targets = [(output / name, output / "compare" / name if compare else None) for _, name in photos]
+    sources, taken = {file.resolve() for file, _ in photos}, {}
+    for (file, _), both in zip(photos, targets, strict=True):
+        for target in filter(None, both):
+            other = taken.setdefault(target, file)
+            if other != file:
+                raise ValueError(f"{other} and {file} would both become {target}: dehaze them into different folders")
+            if target.resolve() in sources:
+                raise ValueError(f"{target} is an input and would be overwritten: choose another --output")
+    existing = [target for target in taken if target.exists()]
+    if existing and not overwrite:
+        raise ValueError(
+            f"{len(existing)} of {len(taken)} results exist, first {existing[0]}: "
+            "add --overwrite or --skip-existing, or choose another --output"
+        )
+    return targets
 
 
 @dataclass(frozen=True)
@@ -39,14 +98,13 @@ def read_photo(path, max_pixels):
 
     Raises ValueError naming the file when it cannot be decoded exactly, or has more than `max_pixels` pixels.
     """
-    content = Path(path).read_bytes()
-    header, image = load(path, max_pixels, content)
+    header, image = load(path, max_pixels)
     return Photo(
         np.ascontiguousarray(image[:, :, :3]),
         header.format,
         image[:, :, 3] if image.shape[2] == 4 else None,
         header.grey,
-        header.format == "WEBP" and b"VP8L" in content,
+        header.format == "WEBP" and b"VP8L" in Path(path).read_bytes(),
         header.icc_profile,
         header.exif,
     )
@@ -62,37 +120,26 @@ def write_photo(path, photo):
         array = cv2.cvtColor(array, cv2.COLOR_RGB2GRAY)  # a network's grey is not exactly grey
     if photo.alpha is not None:
         array = np.dstack([array] * (3 if photo.grey else 1) + [photo.alpha])
-    encode = {"TIFF": encode_tiff, "WEBP": encode_webp}.get(photo.format, encode_opencv)
     try:
-        data = encode(photo, array)
+        data = encode_tiff(photo, array) if photo.format == "TIFF" else encode_opencv(photo, array)
     except (ValueError, OSError, cv2.error) as error:
         raise ValueError(f"{path} cannot be written as {photo.format}: {error}") from None
     write_bytes(path, data)
 
 
 def encode_opencv(photo, array):
-    """The bytes of a PNG, JPEG or BMP file; array: H x W grey, H x W x 3 RGB or H x W x 4 RGBA."""
-    ending, options = f".{photo.format.lower()}", JPEG if photo.format == "JPEG" else []
+    """The bytes of a PNG, JPEG, BMP or WebP file; array: H x W grey, H x W x 3 RGB or H x W x 4 RGBA."""
     array = array if array.ndim == 2 else np.ascontiguousarray(array[:, :, [2, 1, 0, 3][: array.shape[2]]])
-    found = {
+    kept = {
         cv2.IMAGE_METADATA_ICCP: photo.icc_profile,
         cv2.IMAGE_METADATA_EXIF: photo.exif and photo.exif.removeprefix(b"Exif\0\0"),
     }
-    found = {kind: np.frombuffer(value, np.uint8) for kind, value in found.items() if value}
-    with SILENCE:
-        done, data = cv2.imencodeWithMetadata(ending, array, list(found), list(found.values()), options)
-        if not done:  # a colour profile that libpng does not accept
-            done, data = cv2.imencode(ending, array, options)
+    kept = {kind: np.frombuffer(value, np.uint8) for kind, value in kept.items() if value}
+    options = LOSSLESS if photo.lossless else QUALITY.get(photo.format, [])
+    done, data = cv2.imencodeWithMetadata(f".{photo.format.lower()}", array, [*kept], [*kept.values()], options)
     if not done:
-        raise ValueError("it is too large, or too deep")
+        raise ValueError("it is too large or too deep, or its colour profile is broken")
     return data.tobytes()
-
-
-def encode_webp(photo, array):
-    """The bytes of a WebP file; OpenCV would change the colours under full transparency."""
-    file, found = io.BytesIO(), {"icc_profile": photo.icc_profile or b"", "exif": photo.exif or b""}
-    Image.fromarray(array).save(file, "WEBP", quality=95, lossless=photo.lossless, exact=True, **found)
-    return file.getvalue()
 
 
 def encode_tiff(photo, array):
@@ -114,6 +161,5 @@ def encode_tiff(photo, array):
 
 def side_by_side(left, right):
     """Two Photos of one size as one, on the paper of the second."""
-    both = {name: (getattr(left, name), getattr(right, name)) for name in ("pixels", "alpha")}
-    joined = {name: None if pair[0] is None else np.concatenate(pair, axis=1) for name, pair in both.items()}
-    return replace(right, **joined)
+    alpha = None if right.alpha is None else np.hstack([left.alpha, right.alpha])
+    return replace(right, pixels=np.hstack([left.pixels, right.pixels]), alpha=alpha)

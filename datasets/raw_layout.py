@@ -5,16 +5,15 @@ such folders, at any depth, belong together if they lie beside each other; or al
 """
 
 import re
-import shutil
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from .images import image_size, is_image, read_image, write_image
-from .photo_files import walk
+from .listing import walk
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ LOOKED_FOR = (
 BORDER = 10  # pixels a side by which SOTS indoor's clear images exceed the hazy ones: the literature crops them
 
 
-@dataclass(frozen=True)
+@dataclass
 class RawPair:
     """scene: what both names share. split: None where no folder names it."""
 
@@ -75,8 +74,6 @@ def lay_out(roots, to):
     for root in roots:
         if not root.is_dir():
             raise ValueError(f"--from {root} is not a folder: unpack the archives, and name the folder")
-        if to.resolve().is_relative_to(root.resolve()):
-            raise ValueError(f"--to {to} lies in {root}, where nothing is changed: choose a place elsewhere")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ValueError(f"--to {to} is not empty: choose an empty place, or move it away")
     pairs, alone = find_pairs(roots)
@@ -86,17 +83,13 @@ def lay_out(roots, to):
         if cropped:
             write_image(target, read_image(source)[BORDER:-BORDER, BORDER:-BORDER])
         else:
-            try:
-                target.symlink_to(source.resolve())
-            except (OSError, NotImplementedError):  # a file system without links
-                shutil.copy2(source, target)
+            target.symlink_to(source.resolve())
     lines = [f"{to}:"]
     for split in sorted({pair.split for pair in pairs}):
         named = Counter(pair.release.name for pair in pairs if pair.split == split)
         kinds = "; ".join(f"{number:,} {name}" for name, number in named.items())
-        lines.append(f"  {split}: {sum(named.values()):,} pairs ({kinds})")
-    num_cropped = sum(cropped for _, cropped in plan.values())
-    if num_cropped:
+        lines.append(f"  {split}: {named.total():,} pairs ({kinds})")
+    if num_cropped := sum(cropped for _, cropped in plan.values()):
         lines.append(f"  {num_cropped:,} clear images written without their border of {BORDER} pixels")
     if alone:
         lines.append(f"  {len(alone):,} hazy images without a clear one are left out, first {alone[0]}")
@@ -131,16 +124,16 @@ def find_pairs(roots):
     """
     pairs, alone = [], []
     for root in roots:
-        images = sorted(path for path in walk(root) if is_image(path))
-        places = {path: place(path, root) for path in images}
-        clear = {(base, path.stem.lower()): path for path in images for base in places[path].get("clear", ())}
-        for path in images:
+        places = {path: place(path, root) for path in sorted(walk(root)) if is_image(path)}
+        clear = {(base, path.stem.lower()): path for path in places for base in places[path].get("clear", ())}
+        for path in places:
             if bases := places[path].get("hazy"):
                 pair = find_pair(path, bases, clear, root)
                 (pairs if pair else alone).append(pair or path)
     if not pairs:
         raise ValueError(f"--from {', '.join(map(str, roots))} has no pairs: looked for {LOOKED_FOR}")
-    return with_splits(pairs), alone
+    choose_splits(pairs)
+    return pairs, alone
 
 
 def place(path, root):
@@ -174,14 +167,11 @@ def find_split(path, root):
     return next((SPLITS[word] for part in reversed(words) for word in part if word in SPLITS), None)
 
 
-def with_splits(pairs):
-    """The pairs with a split each. A scene without one is for training, but a release's last ones are for testing."""
+def choose_splits(pairs):
+    """Give every pair a split. A scene without one is for training, but a release's last ones are for testing."""
     scenes = {}
     for pair in pairs:
         scenes.setdefault((pair.release, pair.hazy.parent), set()).add(pair.scene.zfill(9))
-
-    def split(pair):
+    for pair in pairs:
         last = pair.release.last and sorted(scenes[pair.release, pair.hazy.parent])[-pair.release.last :]
-        return "test" if last and pair.scene.zfill(9) in last else "train"
-
-    return [pair if pair.split else replace(pair, split=split(pair)) for pair in pairs]
+        pair.split = pair.split or ("test" if last and pair.scene.zfill(9) in last else "train")

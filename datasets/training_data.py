@@ -1,7 +1,7 @@
 """The data of a training: pairs to learn from and pairs to validate on, each with its domain's probabilities."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +70,6 @@ def open_training(config, identify):
         if config.model.fusion != "none":
             domains = open_domains(part.folder, config.text, identify(config.text.weights))
             prob = prob_of(domains, part.names, config.text.labels, config.seed if config.text.shuffle else None)
-            domains = replace(domains, names=(), prob=prob)  # names need much memory
         labelled.append(LabelledPairs(part, prob, domains))
     _ = labelled[1].pairs.sizes  # read the headers here, in one process: a mistake is reported once
     return labelled

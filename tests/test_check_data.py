@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 
 from datasets.checks import check
-from datasets.fingerprint import fingerprint
 from datasets.images import read_image, write_image
-from datasets.pairs import Pairs
+from datasets.pairs import Pairs, fingerprint
 from datasets.synthetic import demo_pair
 from tests.battery import accepted, refused
 from tests.made import make_pairs
@@ -81,7 +80,7 @@ def test_a_file_in_two_splits_is_one_leak_however_often_it_occurs(tmp_path):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(tmp_path / "train" / side / "1_1.png", target)
     (defect,) = check(tmp_path, ["train", "test"], 10**6)[1]
-    assert defect.kind == "leaked" and defect.reason == f"is the same file as {tmp_path}/train/GT/1_1.png"
+    assert defect.kind == "leaked" and defect.reason == f"shows the same picture as {tmp_path}/train/GT/1_1.png"
 
 
 def test_the_exit_code_tells_a_sound_set_from_one_with_defects_and_from_a_mistake(tmp_path, scripts):

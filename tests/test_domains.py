@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasets.domains import load_domains, open_domains, prob_of, save_domains, stand_in, stand_in_text
-from datasets.labels import read_labels
+from datasets.domains import load_domains, open_domains, prob_of, read_labels, save_domains, stand_in, stand_in_text
 from tests.made import TEXT_FACTS
 from utils.settings import Text
 

@@ -7,7 +7,7 @@ from datasets.demo import DOMAINS, develop
 from datasets.demo.outdoors import landscape, street
 from datasets.demo.photographs import photograph
 from datasets.demo.rooms import room
-from datasets.labels import read_labels
+from datasets.domains import read_labels
 from datasets.pairs import open_split
 from datasets.synthetic import add_haze, demo_pair
 from utils.settings import Data
