@@ -11,16 +11,16 @@ bands of rows, with the same result. One that fails is reported at the end and s
 """
 
 import sys
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from datasets.domains import STAND_IN, load_domains
-from datasets.images import to_8_bit, to_image, to_tensor
-from datasets.photos import find_photos, plan, read_photo, side_by_side, write_photo
+from datasets.images import load, to_8_bit, to_image, to_tensor
+from datasets.photos import find_photos, plan, write_photo
 from models import inference_form, is_published, needs_text, network_of
 from models.clip import ZeroShot, load_encoder
 from utils import checkpoint
@@ -56,14 +56,14 @@ def main(argv=None):
     failures = []
     for (file, name), (target, comparison) in zip(tqdm(photos, unit="image", disable=None), targets, strict=True):
         try:
-            photo = read_photo(file, args.max_pixels)
-            prob = find_prob(photo)
+            header, photo = load(file, args.max_pixels)
+            prob = find_prob(photo[:, :, :3])
             if text is not None and args.domain == "auto" and prob.min() < prob.max():
                 tqdm.write(f"{name}: {text['classes'][prob.argmax()]}, {prob.max():.3f}", file=sys.stdout)
-            dehazed = replace(photo, pixels=dehaze(photo.pixels, prob))
-            write_photo(target, dehazed)
+            dehazed = np.dstack([dehaze(photo[:, :, :3], prob), photo[:, :, 3:]])  # alpha stays
+            write_photo(target, dehazed, header)
             if comparison:
-                write_photo(comparison, side_by_side(photo, dehazed))
+                write_photo(comparison, np.hstack([photo, dehazed]), header)
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
             failures.append(f"{file}: {reason(error, file)}")
 
@@ -142,7 +142,7 @@ def dehazer(network, precision, strength, device, limit):
 
 
 def domain_finder(name, text, network, clip_weights, device):
-    """A function from a Photo to the 1 x K probabilities that the network is given; to None for one without text."""
+    """A function from H x W x 3 pixels to the 1 x K probabilities for a network; to None for one without text."""
     if text is None:
         return lambda photo: None
     classes = list(text["classes"])
@@ -168,7 +168,7 @@ def domain_finder(name, text, network, clip_weights, device):
         raise ValueError(f"{clip_weights or text['source']} gives other text features than the network has: {remedy}")
 
     def ask(photo):
-        prob = clip.prob(clip.preprocess(to_8_bit(photo.pixels))[None].to(device)).float()
+        prob = clip.prob(clip.preprocess(to_8_bit(photo))[None].to(device)).float()
         return torch.eye(len(classes), device=device)[prob.argmax(1)] if text["labels"] == "hard" else prob
 
     return ask

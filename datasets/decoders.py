@@ -38,14 +38,16 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 class Header:
     """An image file's kind, known before its pixels are decoded.
 
-    format: PNG, JPEG, BMP, WEBP or TIFF. size: (height, width), upright. bits: 8 or 16 a channel. orientation: EXIF's,
-    1 to 8, where `decode` has to turn the image; TIFFs are turned by their decoders. icc_profile, exif: bytes, or None.
+    format: PNG, JPEG, BMP, WEBP or TIFF. size: (height, width), upright. bits: 8 or 16 a channel. grey: of one colour
+    channel. lossless: of WebP. orientation: EXIF's, 1 to 8, where `decode` has to turn the image; TIFFs are turned by
+    their decoders. icc_profile, exif: bytes, or None; the EXIF of TIFFs is not read.
     """
 
     format: str
     size: tuple
     bits: int
     grey: bool
+    lossless: bool = False
     orientation: int = 1
     icc_profile: bytes | None = None
     exif: bytes | None = None
@@ -75,11 +77,13 @@ def read_header(file):
         }
     )
     orientation, exif = read_exif(image.info.get("exif"))
+    file.seek(0)
     return Header(
         FORMATS[image.format],
         image.size if orientation > 4 else image.size[::-1],
         16 if deep else 8,
         image.mode in GREY or "LA;16" in layout,
+        image.format == "WEBP" and b"VP8L" in file.read(),
         orientation,
         image.info.get("icc_profile"),
         exif,
@@ -140,7 +144,7 @@ def decode(header, content):
         image = decode_16_bits(content) if header.bits == 16 else decode_8_bits(content)
     image = image.swapaxes(0, 1) if header.orientation > 4 else image
     down, across = (-1 if header.orientation in turned else 1 for turned in ((3, 4, 7, 8), (2, 3, 6, 7)))
-    return image[::down, ::across]
+    return np.ascontiguousarray(image[::down, ::across])
 
 
 def decode_8_bits(content):

@@ -1,8 +1,7 @@
-"""People's own photographs: found, read, and written in the file format that they came in."""
+"""People's own photographs: which files they are, and how results are written in the format that they came in."""
 
 import glob
 import io
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -11,7 +10,7 @@ import tifffile
 
 from utils.files import write_bytes
 
-from .images import is_image, left_out, load
+from .images import is_image, left_out
 from .listing import walk
 
 QUALITY = {
@@ -76,90 +75,49 @@ def plan(photos, output, compare, overwrite):
     return targets
 
 
-@dataclass(frozen=True)
-class Photo:
-    """An upright photograph and what its file needs to come back.
+def write_photo(path, image, header):
+    """Write H x W x 3 or H x W x 4, as `load` returns it, as a file of the kind that its Header describes.
 
-    pixels: H x W x 3 RGB, uint8 or uint16. alpha: H x W of the same type, or None. grey: the file has one colour
-    channel. format: PNG, JPEG, BMP, WEBP or TIFF. lossless: of WebP. icc_profile, exif: bytes; TIFF keeps no EXIF.
+    JPEG and lossy WebP have quality 95; grey with alpha becomes RGBA. The file is written aside and moved into place.
+    Raises ValueError naming the file when its format cannot hold the image.
     """
-
-    pixels: np.ndarray
-    format: str
-    alpha: np.ndarray | None = None
-    grey: bool = False
-    lossless: bool = False
-    icc_profile: bytes | None = None
-    exif: bytes | None = None
-
-
-def read_photo(path, max_pixels):
-    """Read an image file as a Photo; palettes become RGB.
-
-    Raises ValueError naming the file when it cannot be decoded exactly, or has more than `max_pixels` pixels.
-    """
-    header, image = load(path, max_pixels)
-    return Photo(
-        np.ascontiguousarray(image[:, :, :3]),
-        header.format,
-        image[:, :, 3] if image.shape[2] == 4 else None,
-        header.grey,
-        header.format == "WEBP" and b"VP8L" in Path(path).read_bytes(),
-        header.icc_profile,
-        header.exif,
-    )
-
-
-def write_photo(path, photo):
-    """Write a Photo in its format, aside and then moved into place. JPEG and lossy WebP: quality 95.
-
-    Grey with alpha becomes RGBA. Raises ValueError naming the file when its format cannot hold the photo.
-    """
-    array = photo.pixels
-    if photo.grey:
-        array = cv2.cvtColor(array, cv2.COLOR_RGB2GRAY)  # a network's grey is not exactly grey
-    if photo.alpha is not None:
-        array = np.dstack([array] * (3 if photo.grey else 1) + [photo.alpha])
+    if header.grey:  # a network's grey is not exactly grey
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        image = grey if image.shape[2] == 3 else np.dstack([grey, grey, grey, image[:, :, 3]])
     try:
-        data = encode_tiff(photo, array) if photo.format == "TIFF" else encode_opencv(photo, array)
+        data = encode_tiff(image, header) if header.format == "TIFF" else encode_opencv(image, header)
     except (ValueError, OSError, cv2.error) as error:
-        raise ValueError(f"{path} cannot be written as {photo.format}: {error}") from None
+        raise ValueError(f"{path} cannot be written as {header.format}: {error}") from None
     write_bytes(path, data)
 
 
-def encode_opencv(photo, array):
-    """The bytes of a PNG, JPEG, BMP or WebP file; array: H x W grey, H x W x 3 RGB or H x W x 4 RGBA."""
-    array = array if array.ndim == 2 else np.ascontiguousarray(array[:, :, [2, 1, 0, 3][: array.shape[2]]])
+def encode_opencv(image, header):
+    """The bytes of a PNG, JPEG, BMP or WebP file; image: H x W grey, H x W x 3 RGB or H x W x 4 RGBA."""
+    image = image if image.ndim == 2 else np.ascontiguousarray(image[:, :, [2, 1, 0, 3][: image.shape[2]]])
     kept = {
-        cv2.IMAGE_METADATA_ICCP: photo.icc_profile,
-        cv2.IMAGE_METADATA_EXIF: photo.exif and photo.exif.removeprefix(b"Exif\0\0"),
+        cv2.IMAGE_METADATA_ICCP: header.icc_profile,
+        cv2.IMAGE_METADATA_EXIF: header.exif and header.exif.removeprefix(b"Exif\0\0"),
     }
     kept = {kind: np.frombuffer(value, np.uint8) for kind, value in kept.items() if value}
-    options = LOSSLESS if photo.lossless else QUALITY.get(photo.format, [])
-    done, data = cv2.imencodeWithMetadata(f".{photo.format.lower()}", array, [*kept], [*kept.values()], options)
+    options = LOSSLESS if header.lossless else QUALITY.get(header.format, [])
+    done, data = cv2.imencodeWithMetadata(f".{header.format.lower()}", image, [*kept], [*kept.values()], options)
     if not done:
         raise ValueError("it is too large or too deep, or its colour profile is broken")
     return data.tobytes()
 
 
-def encode_tiff(photo, array):
-    """The bytes of a TIFF file; array as in `encode_opencv`."""
-    file = io.BytesIO()
+def encode_tiff(image, header):
+    """The bytes of a TIFF file; image as in `encode_opencv`."""
+    file, colour = io.BytesIO(), image.ndim == 3
     tifffile.imwrite(
         file,
-        array,
-        photometric="MINISBLACK" if array.ndim == 2 else "RGB",
-        planarconfig=None if array.ndim == 2 else "CONTIG",
-        extrasamples=None if photo.alpha is None else ["UNASSALPHA"],  # the colours are not multiplied by alpha
+        image,
+        photometric="RGB" if colour else "MINISBLACK",
+        planarconfig="CONTIG" if colour else None,
+        extrasamples=["UNASSALPHA"] if colour and image.shape[2] == 4 else None,  # colours are not multiplied by it
         compression="zlib",
-        iccprofile=photo.icc_profile,
+        iccprofile=header.icc_profile,
         metadata=None,
         software=False,
     )
     return file.getvalue()
-
-
-def side_by_side(left, right):
-    """Two Photos of one size as one, on the paper of the second."""
-    alpha = None if right.alpha is None else np.hstack([left.alpha, right.alpha])
-    return replace(right, pixels=np.hstack([left.pixels, right.pixels]), alpha=alpha)

@@ -10,12 +10,12 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from datasets.images import image_size, read_image
+from datasets.decoders import Header
+from datasets.images import image_size, load, read_image
 from datasets.pairs import Pairs
-from datasets.photos import Photo, find_photos, plan, read_photo, side_by_side, write_photo
+from datasets.photos import find_photos, plan, write_photo
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-NO_LIMIT = 2**40
 
 
 def noise(*shape, dtype=np.uint8):
@@ -146,30 +146,28 @@ def test_every_kind_of_file_is_decoded_exactly_or_refused(tmp_path, kind):
     for side in ("hazy", "GT"):
         (tmp_path / "test" / side).mkdir(parents=True)
         (tmp_path / "test" / side / "a.png").write_bytes(data)
-    path = tmp_path / "test/hazy/a.png"
+    path, pairs = tmp_path / "test/hazy/a.png", Pairs(tmp_path, "test")
     if isinstance(held, str):
-        for read in (read_image, lambda path: read_photo(path, NO_LIMIT), lambda _: Pairs(tmp_path, "test").read(0)):
+        for read in (lambda: load(path), lambda: pairs.read(0)):
             with pytest.raises(ValueError, match=f"hazy/a.png cannot be read: .*{held}") as error:
-                read(path)
+                read()
             assert "\n" not in str(error.value)
         return
-    rgb = held[:, :, :3] if held.ndim == 3 else np.dstack([held] * 3)
-    photo = read_photo(path, NO_LIMIT)
-    for pixels in (read_image(path), Pairs(tmp_path, "test").read(0)[0], photo.pixels):
-        assert pixels.dtype == rgb.dtype and np.array_equal(pixels, rgb)
-    assert image_size(path, NO_LIMIT) == rgb.shape[:2]
-    if held.ndim == 3 and held.shape[2] == 4:
-        assert "one colour" in kind or np.array_equal(photo.alpha, held[:, :, 3])
-    write_photo(tmp_path / "out.png", photo)
-    again = read_photo(tmp_path / "out.png", NO_LIMIT)
-    assert again.format == photo.format and again.grey == (photo.grey and photo.alpha is None)
-    assert np.array_equal(again.alpha, photo.alpha)
-    assert photo.format == "JPEG" or np.array_equal(again.pixels, rgb)
+    held = held if held.ndim == 3 else np.dstack([held] * 3)
+    header, image = load(path)
+    for pixels in (image[:, :, :3], read_image(path), pairs.read(0)[0]):
+        assert pixels.dtype == held.dtype and np.array_equal(pixels, held[:, :, :3])
+    assert image_size(path, None) == image.shape[:2]
+    assert held.shape[2] == 3 or "one colour" in kind or np.array_equal(image, held)
+    write_photo(tmp_path / "out.png", image, header)
+    kept, again = load(tmp_path / "out.png")
+    assert kept.format == header.format and kept.grey == (header.grey and image.shape[2] == 3)
+    assert again.shape == image.shape and (header.format == "JPEG" or np.array_equal(again, image))
 
 
 def test_too_many_pixels_are_refused(tmp_path):
-    (tmp_path / "a.png").write_bytes(KINDS["PNG"][0])
-    for read in (read_photo, image_size):
+    (tmp_path / "a.png").write_bytes(PNG)
+    for read in (load, read_image, image_size):
         with pytest.raises(ValueError, match=r"a.png .*30 x 20 pixels, more than data.max_pixels=599 .*--max-pixels"):
             read(tmp_path / "a.png", 599)
 
@@ -185,25 +183,19 @@ def test_every_orientation_is_put_upright_once_and_profile_and_exif_are_kept(tmp
     }[orientation]  # fmt: skip
     path, exif, deep = tmp_path / name, turned(orientation), stored.astype(np.uint16) * 257
     if name == "16.png":
-        write_photo(path, Photo(deep, "PNG", icc_profile=SRGB, exif=exif.tobytes()))
+        write_photo(path, deep, Header("PNG", deep.shape[:2], 16, False, icc_profile=SRGB, exif=exif.tobytes()))
     elif name == "16.tif":
         path.write_bytes(tiff(deep, iccprofile=SRGB, extratags=[(274, "H", 1, orientation, True)]))
     else:
         Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, icc_profile=SRGB)
-    write_photo(tmp_path / "out", read_photo(path, NO_LIMIT))
+    header, image = load(path)
+    write_photo(tmp_path / "out", image, header)
     for file in (path, tmp_path / "out"):
-        image = read_image(file)
-        assert image_size(file, NO_LIMIT) == image.shape[:2] == (32, 48)
+        header, image = load(file)
+        assert image_size(file, None) == image.shape[:2] == (32, 48) and header.icc_profile == SRGB
         assert np.abs(image / np.iinfo(image.dtype).max * 255 - upright).mean() < 3
-        assert read_photo(file, NO_LIMIT).icc_profile == SRGB
     with Image.open(tmp_path / "out") as image:
         assert image.getexif().get(274, 1) == 1 and (image.format == "TIFF" or image.getexif()[271] == "a camera")
-
-
-def test_two_photos_side_by_side():
-    photo = Photo(RGB, "PNG", alpha=GREY)
-    both = side_by_side(photo, photo)
-    assert both.pixels.shape == (20, 60, 3) and both.alpha.shape == (20, 60)
 
 
 @pytest.fixture
