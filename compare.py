@@ -16,16 +16,7 @@ that differ in more than their seed.
 import sys
 from contextlib import redirect_stdout
 
-from utils.results import (
-    as_csv,
-    as_text,
-    changed_settings,
-    compare,
-    comparison_table,
-    explain,
-    most_different,
-    open_groups,
-)
+from utils import results
 from utils.script import Parser, run
 
 
@@ -39,18 +30,22 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if len(args.results) < 2:
         raise ValueError("one results folder has nothing to be compared with: give the baseline's first, then others")
-    groups, images = open_groups(args.results)
-    records = compare(groups, images)
+    groups = results.open_groups(args.results)
+    base, records = groups[0], results.compare(groups)
 
-    print(as_csv(records) if args.form == "csv" else as_text(*comparison_table(records), args.form))
-    alone = args.form in ("latex", "csv")
+    alone = args.form in ("latex", "csv")  # on standard output
+    if args.form == "csv":
+        print(results.as_csv(records))
+    else:
+        print(results.as_text(*results.comparison_table(records), args.form))
     with redirect_stdout(sys.stderr if alone else sys.stdout):
-        print(f"\n{explain(groups, images)}")
+        print(f"\n{results.explain(groups)}")
         for group in groups[1:]:
-            print(f"\n{group.name} and {groups[0].name} differ in: {changed_settings(group, groups[0])}")
+            print(f"\n{group.name} and {base.name} differ in: {results.changed_settings(group, base)}")
             if args.most > 0:
+                lines = results.most_different(group, base, args.most)
                 print("The images that differ most, by PSNR:\n")
-                print(as_text(*most_different(group, groups[0], images, args.most), "plain" if alone else args.form))
+                print(results.as_text(*lines, "plain" if alone else args.form))
 
 
 if __name__ == "__main__":

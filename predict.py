@@ -18,17 +18,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from datasets.domains import STAND_IN, load_domains
+from datasets.domains import STAND_IN, open_domains
 from datasets.images import load, to_8_bit, to_image, to_tensor
 from datasets.photos import find_photos, plan, write_photo
-from models import inference_form, is_published, needs_text, network_of
+from models import inference_form, network_of
 from models.clip import ZeroShot, load_encoder
 from utils import checkpoint
+from utils.cost import free_memory, parse_size
 from utils.distributed import pick_device
 from utils.evaluate import DTYPES
-from utils.memory import free_memory, parse_size
-from utils.script import Parser, is_out_of_memory, one_line, run
-from utils.settings import Text
+from utils.script import Parser, mistake, run
+from utils.settings import Data, Text
 
 
 def main(argv=None):
@@ -40,21 +40,25 @@ def main(argv=None):
     # Files: what goes where, checked before any work.
     photos = find_photos(args.input, args.output)
     targets = plan(photos, args.output, args.compare, args.overwrite or args.skip_existing)
+    todo = list(zip(photos, targets, strict=True))
     if args.skip_existing:
-        left = [i for i, both in enumerate(targets) if not all(target.exists() for target in both if target)]
-        print(f"{len(photos) - len(left)} of {len(photos)} results exist and are left as they are")
-        photos, targets = [photos[i] for i in left], [targets[i] for i in left]
+        todo = [(photo, both) for photo, both in todo if not all(target.exists() for target in both if target)]
+        print(f"{len(photos) - len(todo)} of {len(photos)} results exist and are left as they are")
 
-    # Network: from the checkpoint alone; and what tells it a photograph's domain.
-    network, text = load_network(args.checkpoint, args.text)
+    # Network: from the checkpoint alone; a published one lacks the text that it was trained with.
+    saved = checkpoint.load(args.checkpoint)
+    domains = open_domains(args.text, Text(accept=True)) if args.text else None
+    with checkpoint.naming(args.checkpoint):
+        network = network_of(saved, domains and torch.from_numpy(domains.text))
+    text = None if network.fusion is None else saved.get("text") or domains.text_facts("hard")
     if args.checkpoint == "starter":
         print("weights: the starter's, trained on rendered scenes and five photographs (weights/starter.md)")
     dehaze = dehazer(network.to(device), args.precision, args.strength, device, limit)
-    find_prob = domain_finder(args.domain, text, network, args.clip_weights, device)
+    find_prob = domain_finder(args.domain, text, args.clip_weights, device)
 
     # Photographs, one by one.
     failures = []
-    for (file, name), (target, comparison) in zip(tqdm(photos, unit="image", disable=None), targets, strict=True):
+    for (file, name), (target, comparison) in tqdm(todo, unit="image", disable=None):
         try:
             header, photo = load(file, args.max_pixels)
             prob = find_prob(photo[:, :, :3])
@@ -64,11 +68,14 @@ def main(argv=None):
             write_photo(target, dehazed, header)
             if comparison:
                 write_photo(comparison, np.hstack([photo, dehazed]), header)
-        except (ValueError, OSError, MemoryError, RuntimeError) as error:
-            failures.append(f"{file}: {reason(error, file)}")
+        except Exception as error:
+            reason = mistake(error)
+            if not reason:
+                raise
+            failures.append(reason if str(file) in reason else f"{file}: {reason}")
 
     # End.
-    print(f"{len(photos) - len(failures)} of {len(photos)} images dehazed into {args.output}")
+    print(f"{len(todo) - len(failures)} of {len(todo)} images dehazed into {args.output}")
     for failure in failures:
         print(f"predict.py: {failure}", file=sys.stderr)
     return 1 if failures else 0
@@ -76,7 +83,6 @@ def main(argv=None):
 
 def parse(argv):
     parser = Parser(__doc__)
-    parser.usage = "predict.py --input PATH [PATH ...] --output FOLDER [options]"
     parser.add_argument("--checkpoint", default="starter", help="of this project, or a published one; default: starter")
     parser.add_argument("--input", required=True, nargs="+", help="files, folders with all subfolders, glob patterns")
     parser.add_argument("--output", required=True, type=Path, help="folder for the results")
@@ -84,12 +90,11 @@ def parse(argv):
     parser.add_argument("--clip-weights", help="for auto: a file, if the training's is not there")
     parser.add_argument("--text", type=Path, help="for a published MixCLDehazeNet: a folder labelled by clip_text.py")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    precisions = "auto", *DTYPES
-    parser.add_argument("--precision", default="auto", choices=precisions, help="auto: fp16 on CUDA, fp32 on a CPU")
+    parser.add_argument("--precision", default="auto", choices=("auto", *DTYPES), help="auto: fp16 on CUDA, else fp32")
     effect = "how much of the change to apply, 0 to 2 (default 1): less looks more natural, more clears dense haze"
     parser.add_argument("--strength", type=float, default=1, metavar="S", help=effect)
     parser.add_argument("--max-memory", help="of the device, for the whole process, such as 4GB; default: what is free")
-    parser.add_argument("--max-pixels", type=int, default=200_000_000, help="refuse larger images (default 200000000)")
+    parser.add_argument("--max-pixels", type=int, default=Data.max_pixels, help="refuse larger images (200000000)")
     parser.add_argument("--compare", action="store_true", help="also write hazy | dehazed to OUTPUT/compare")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace results that exist")
@@ -98,24 +103,6 @@ def parse(argv):
     if not 0 <= args.strength <= 2:
         raise ValueError(f"--strength {args.strength} is not between 0 and 2")
     return args
-
-
-def load_network(path, text_folder):
-    """The network of a checkpoint, in evaluation mode, and what is known of its text features (None: it has none)."""
-    saved = checkpoint.load(path)
-    if not is_published(saved) or not needs_text(saved):
-        with checkpoint.naming(path):
-            return network_of(saved), saved.get("text")
-    if text_folder is None:
-        raise ValueError(
-            f"{path} is a published MixCLDehazeNet checkpoint, which lacks its text embeddings: "
-            "name a data set's folder that clip_text.py has labelled by --text"
-        )
-    domains = load_domains(text_folder, corrected=False)
-    if domains is None:
-        raise ValueError(f"--text {text_folder} has no domains.npz: run clip_text.py on that data set first")
-    with checkpoint.naming(path):
-        return network_of(saved, torch.from_numpy(domains.text)), domains.text_facts("hard")
 
 
 def dehazer(network, precision, strength, device, limit):
@@ -141,46 +128,33 @@ def dehazer(network, precision, strength, device, limit):
     return dehaze
 
 
-def domain_finder(name, text, network, clip_weights, device):
+def domain_finder(name, text, clip_weights, device):
     """A function from H x W x 3 pixels to the 1 x K probabilities for a network; to None for one without text."""
     if text is None:
         return lambda photo: None
-    classes = list(text["classes"])
+    classes, names, stand_in = list(text["classes"]), " or ".join(text["classes"]), text["encoder"] == STAND_IN
     if name != "auto":
         if name not in classes:
-            raise ValueError(f"--domain {name}: the network knows {', '.join(classes)}, or auto")
+            raise ValueError(f"--domain {name}: the network knows {names}, or auto")
         prob = torch.eye(len(classes), device=device)[[classes.index(name)]]
         return lambda photo: prob
-    stand_in = text["encoder"] == STAND_IN
     if stand_in and clip_weights is None:
-        names = " or ".join(classes)
         print(f"domain unknown (no CLIP weights): all classes weighted equally; set --domain {names}")
         equal = torch.full((1, len(classes)), 1 / len(classes), device=device)
         return lambda photo: equal
-    remedy = f"name the CLIP weights it was trained with by --clip-weights, or add --domain {' or '.join(classes)}"
+
     architecture, zero_shot = (Text.encoder, "clip") if stand_in else (text["encoder"], text["zero_shot"])
     try:
         encoder = load_encoder(architecture, clip_weights or text["source"], device)
     except ValueError as error:
-        raise ValueError(f"{error}; {remedy}") from None
+        raise ValueError(f"{error}; name a file of CLIP's weights by --clip-weights, or add --domain {names}") from None
     clip = ZeroShot(encoder, classes, text["prompts"], zero_shot, text["beta2"], text["beta3"])
-    if not stand_in and not torch.allclose(clip.text, network.text.cpu(), atol=1e-3):
-        raise ValueError(f"{clip_weights or text['source']} gives other text features than the network has: {remedy}")
 
     def ask(photo):
         prob = clip.prob(clip.preprocess(to_8_bit(photo))[None].to(device)).float()
         return torch.eye(len(classes), device=device)[prob.argmax(1)] if text["labels"] == "hard" else prob
 
     return ask
-
-
-def reason(error, file):
-    """Why one image failed, in a line. Raises what is no fault of the image or the machine."""
-    if is_out_of_memory(error):
-        return "out of memory: give a smaller --max-memory"
-    if isinstance(error, RuntimeError):
-        raise error
-    return one_line(error).removeprefix(f"{file} ").removeprefix(f"{file}: ")
 
 
 if __name__ == "__main__":

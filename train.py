@@ -9,37 +9,27 @@ Run the same command again to resume: checkpoints/<run>/last.pt holds everything
 """
 
 import math
+from itertools import takewhile
 
 import torch
 
+import models
 from datasets.batches import Batches
 from datasets.domains import STAND_IN, stand_in_text
 from datasets.order import TrainingOrder, same_size_batches
 from datasets.samples import EvaluationSamples, TrainingSamples
 from datasets.training_data import count_training_pairs, open_training, validation_crop
-from models import (
-    build_model,
-    describe,
-    inference_form,
-    kernels_report,
-    network_of,
-    start_from,
-    training_form,
-    training_graph,
-    use_plain,
-)
 from models.clip import identify
 from utils import checkpoint, distributed
-from utils.clock import Clock, Progress
+from utils.clock import Clock, say
 from utils.config import load_config, to_yaml
 from utils.cost import describe_cost
 from utils.distributed import on_main
 from utils.evaluate import DTYPES, autocast, evaluate, mean_scores, pictures
 from utils.losses import Loss
 from utils.run_folder import RunFolder
-from utils.script import config_parser, run
+from utils.script import StopSignal, config_parser, run
 from utils.settings import window_pixels
-from utils.stopping import StopSignal
 from utils.training_state import TrainingState, learning_rate
 
 
@@ -65,7 +55,7 @@ def train(config, device):
     matmul = torch.backends.cuda.matmul  # sums over millions of pixels stay in float32
     matmul.allow_bf16_reduced_precision_reduction = matmul.allow_fp16_reduced_precision_reduction = False
     if config.kernels == "plain":
-        use_plain(device)
+        models.use_plain(device)
 
     # Data: pairs to train on, pairs held out for validation, each image with its domain's probabilities.
     data, val_data, identity = open_data(config)
@@ -78,18 +68,18 @@ def train(config, device):
     network = build_network(config.model, settings.crop, data.domains and data.domains.text, start=not saved).to(device)
     if device.type == "cuda" and config.kernels == "auto" and main_process:
         print("compiling kernels, once", flush=True)
-    network = training_form(network, DTYPES[settings.precision], settings.recompute)
+    network = models.training_form(network, DTYPES[settings.precision], settings.recompute)
     loss = on_main(Loss)(config.loss).to(device)
 
     # State: everything that changes from step to step. A resumed run takes over the checkpoint's.
-    state = TrainingState(network, settings, device, describe)
+    state = TrainingState(network, settings, device, models.describe)
     if saved:
         state.load_state_dict(saved)
     folder.start_log(state.step)
     stepped = graphed(network, data.prob.shape[1], settings, device) if device.type == "cuda" else network
     stepped = distributed.data_parallel(stepped, device, settings.sync_batchnorm)
     if device.type == "cuda":
-        folder.log("kernels", state.step, **kernels_report("training"))
+        folder.log("kernels", state.step, **models.kernels_report("training"))
 
     # Batches: each process reads its share.
     batches = training_batches(data, config, state.step, device)
@@ -104,16 +94,15 @@ def train(config, device):
             print("note: the text features are stand-ins (fixed vectors and known labels), not CLIP's")
 
     # Loop: report, validate, save, stop, step. A stop cuts validation short; the resumed run makes it again.
-    clock, progress = Clock(device), Progress(state.step, settings)
+    clock = Clock(settings, device)
     unsaved = not saved  # the first checkpoint comes before any step: a full disk shows at once
     while True:
         done = state.step == settings.steps
         if state.sums and (state.step % settings.log_every == 0 or done):
-            values = {"lr": learning_rate(state.step - 1, settings), **state.means(), **clock.report()}
-            folder.log("train", state.step, **values)
-            progress.report(state.step, **values)
+            rate = learning_rate(state.step - 1, settings)
+            folder.log("train", state.step, **clock.report(state.step, lr=rate, **state.means()))
         if state.validated < state.step and (state.step % settings.eval_every == 0 or done):
-            unsaved |= validate(state, val_batches, settings.precision, device, stop, folder, progress)
+            unsaved |= validate(state, val_batches, settings.precision, device, stop, folder)
             clock.restart()
         stopping = distributed.any_process(stop.heard)
         if unsaved and (done or stopping or state.step % settings.save_every == 0):
@@ -123,10 +112,8 @@ def train(config, device):
             break
         optimise(stepped, state, loss, batches, settings, device, clock)
         unsaved = True
-        progress.bar.update()
 
     # End.
-    progress.bar.close()
     folder.close()
     if main_process:
         how = "done" if state.validated == settings.steps else "stopped, run the same command to resume"
@@ -140,7 +127,7 @@ def optimise(network, state, loss, batches, settings, device, clock):
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(state.step, settings)
     state.optimizer.zero_grad(set_to_none=settings.accumulate == 1)
-    sums, names = 0, []
+    sums = 0
     for part in range(1, settings.accumulate + 1):
         batch = clock.next(batches)
         with distributed.exchange_gradients(network, now=part == settings.accumulate):
@@ -149,7 +136,6 @@ def optimise(network, state, loss, batches, settings, device, clock):
                 values = loss(output, batch["clear"], batch["hazy"])
             state.scaler.scale(values["loss"] / settings.accumulate).backward()
         sums = sums + torch.stack(list(values.values())).detach() / settings.accumulate
-        names += batch["name"]
     state.scaler.unscale_(state.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip or math.inf)
     state.scaler.step(state.optimizer)
@@ -158,23 +144,24 @@ def optimise(network, state, loss, batches, settings, device, clock):
         state.average.update()
     numbers = torch.cat([distributed.mean_over_processes(sums), norm[None]]).tolist()  # the one wait for the GPU
     clock.images += settings.batch
-    state.count(dict(zip([*values, "gradient_norm"], numbers, strict=True)), names)
+    state.count(dict(zip([*values, "gradient_norm"], numbers, strict=True)))
 
 
-def validate(state, batches, precision, device, stop, folder, progress):
+def validate(state, batches, precision, device, stop, folder):
     """Score the held-out pairs, log it and keep the best network; returns False where a signal came in between."""
     distributed.share_buffers(state.evaluated)
     torch.backends.cudnn.benchmark = False  # sizes differ
-    form = inference_form(state.evaluated, DTYPES[precision])
-    rows = evaluate(form, batches, device, precision, stop.until_heard)
+    form = models.inference_form(state.evaluated, DTYPES[precision])
+    rows = evaluate(form, takewhile(lambda batch: not stop.heard, batches), device, precision)
     torch.backends.cudnn.benchmark = True
     if distributed.any_process(stop.heard):
         return False
     scores, state.validated = mean_scores(rows), state.step
     folder.log("val", state.step, psnr=scores["psnr"], ssim=scores["ssim"], pairs=folder.config.data.chosen_on)
-    progress.say(f"step {state.step}: validation {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}")
+    say(f"step {state.step}: validation {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}")
     if distributed.rank() == 0:
-        folder.picture("hazy | dehazed | clear", pictures(form, batches), state.step)
+        for number, image in enumerate(pictures(form, batches)):
+            folder.picture(f"hazy | dehazed | clear/{number}", image, state.step)
     if scores["psnr"] > state.best:
         state.best = scores["psnr"]
         folder.save_best(state)
@@ -206,13 +193,14 @@ def validation_batches(data, config, device):
 
 
 @on_main
-def build_network(model, crop, text, start):
+def build_network(settings, crop, text, start):
     """A network of the `model` settings and the K x D text, fresh or, if `start` is on, with model.init's weights."""
     text = None if text is None else torch.from_numpy(text)
-    network = build_model(model.size, model.fusion, model.merge, text, window_pixels(model.window, crop))
-    if model.init and start:
-        with checkpoint.naming(f"model.init={model.init}"):
-            start_from(network, network_of(checkpoint.load(model.init), text))
+    window = window_pixels(settings.window, crop)
+    network = models.build_model(settings.size, settings.fusion, settings.merge, text, window)
+    if settings.init and start:
+        with checkpoint.naming(f"model.init={settings.init}"):
+            models.start_from(network, models.network_of(checkpoint.load(settings.init), text))
     return network
 
 
@@ -223,7 +211,7 @@ def graphed(network, num_classes, settings, device):
     share = settings.batch // (distributed.world_size() * settings.accumulate)
     hazy = torch.zeros(share, 3, settings.crop, settings.crop, device=device)
     prob = torch.full((share, num_classes), 1 / num_classes, device=device)
-    recorded = training_graph(network, hazy, prob, DTYPES[settings.precision])
+    recorded = models.training_graph(network, hazy, prob, DTYPES[settings.precision])
     if settings.accumulate > 1:  # a graph's gradients lie in its memory: parts are added up outside of it
         for weight in network.parameters():
             weight.grad = torch.zeros_like(weight)
@@ -240,13 +228,12 @@ def refuse_unfit(settings, device):
         raise ValueError("train.sync_batchnorm=true needs CUDA: leave it out on a CPU")
 
 
+@on_main
 def print_cost(config):
     """Print the settings, and what the training costs; the data need not be there."""
-    if distributed.rank():
-        return
     model, num_classes = config.model, len(config.text.classes)
-    text = None if model.fusion == "none" else torch.from_numpy(stand_in_text(num_classes))
-    network = build_model(model.size, model.fusion, model.merge, text)
+    text = torch.from_numpy(stand_in_text(num_classes))
+    network = models.build_model(model.size, model.fusion, model.merge, text)
     num_pairs = count_training_pairs(config.data, config.seed)
     print(to_yaml(config), describe_cost(network, config.train, num_classes, num_pairs), sep="\n")
 

@@ -24,7 +24,7 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path):
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
     try:
-        with pytest.raises(OSError, match=r"last.pt cannot be written \(File too large\)"):
+        with pytest.raises(OSError, match="File too large: .*last.pt"):
             checkpoint.save(path, {"step": 2, "weight": torch.zeros(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
@@ -35,5 +35,5 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path):
 @pytest.mark.parametrize("facts", ["{", "[1]"])
 def test_a_safetensors_file_whose_metadata_are_odd_is_named(tmp_path, facts):
     save_file({"weight": torch.zeros(2)}, tmp_path / "a.safetensors", {checkpoint.METADATA: facts})
-    with pytest.raises(ValueError, match="a.safetensors is not a checkpoint, or it is damaged"):
+    with pytest.raises(ValueError, match="a.safetensors is not a checkpoint, is damaged"):
         checkpoint.load(tmp_path / "a.safetensors")

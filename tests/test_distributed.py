@@ -14,6 +14,7 @@ from torchvision.models import resnet18
 
 import train
 from tests import tiny
+from tests.made import Plain
 from utils import distributed
 from utils.clock import Clock
 from utils.losses import Loss
@@ -24,25 +25,17 @@ from utils.training_state import TrainingState
 CPU = torch.device("cpu")
 
 
-class Plain(torch.nn.Conv2d):
-    """A network without BatchNorm, whose statistics each process has of its own share."""
-
-    def forward(self, hazy, prob):
-        return super().forward(hazy)
-
-
 def step(weights):
     """One step on this process's share of 4 fixed images: the values of the log, and the gradients."""
-    torch.manual_seed(0)
+    network = Plain()
     hazy, clear = torch.rand(2, 4, 3, 16, 16)
-    network = Plain(3, 3, 3, padding=1)
     share = slice(distributed.rank() * 4 // distributed.world_size(), None)
-    batch = {"hazy": hazy[share], "clear": clear[share], "prob": torch.ones(4, 1), "name": ["a"]}
+    batch = {"hazy": hazy[share], "clear": clear[share], "prob": torch.ones(4, 1)}
     batch = {name: value[: 4 // distributed.world_size()] for name, value in batch.items()}
     loss = Loss(LossSettings(contrastive=0.1, backbone="resnet18", weights=weights))
     state = TrainingState(network, Train(precision="fp32"), CPU, describe=None)
     stepped = distributed.data_parallel(network, CPU)
-    train.optimise(stepped, state, loss, iter([batch]), Train(precision="fp32"), CPU, Clock(CPU))
+    train.optimise(stepped, state, loss, iter([batch]), Train(precision="fp32"), CPU, Clock(Train(), CPU))
     return state.means(), [parameter.grad.flatten().tolist() for parameter in network.parameters()]
 
 
@@ -153,10 +146,14 @@ def test_a_signal_stops_all_processes_at_one_step_a_mistake_is_said_once_and_one
         assert f"step {step} of 100000" in process.stdout.readline()
 
 
+def fail_to_start():
+    raise RuntimeError("The NVIDIA driver on your system is too old. Please update it")
+
+
 def test_a_gpu_that_torch_cannot_use_is_named_in_one_line(monkeypatch, capsys):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.init", fail_to_start)
     monkeypatch.setattr("utils.distributed.Path.exists", lambda path: True)
     assert distributed.pick_device("auto").type == "cpu"
-    assert capsys.readouterr().err.count("cannot use a GPU here") == 1
+    assert "cannot use a GPU here (The NVIDIA driver on your system is too old): running" in capsys.readouterr().err
     with pytest.raises(ValueError, match="device=cuda, but .*: use device=cpu or device=auto"):
         distributed.pick_device("cuda")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import export as script
-from models import export_program, network_of
+from models import export_program
 from tests import reference
 from tests.battery import copy_of
 from tests.made import make_pairs, save_network
@@ -74,17 +74,6 @@ def test_weights_alone_are_a_checkpoint(export, capsys, tmp_path, name):
     assert before["network"].pop("state") and saved == before
 
 
-@pytest.mark.parametrize("name", ["b.safetensors", "b.pth"])
-def test_published_names_are_read_back_with_the_same_weights(export, name):
-    network = save_network("a.pt", "none", size="t")
-    export("a.pt", name, "--format", "published")
-    saved = checkpoint.load(name)
-    names = [name.removeprefix("module.") for name in saved.get("state_dict", saved)]
-    assert sorted(names) == sorted(dict(reference.LAYOUT["mixdehazenet_t"]))
-    state = network_of(saved).state_dict()
-    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
-
-
 def test_a_published_folder_holds_weights_card_scores_and_their_sums(export, finished, tmp_path, scripts, capsys):
     copy_of(finished, tmp_path)
     make_pairs(tmp_path / "data/more", ["0.png"], (48, 60))
@@ -95,7 +84,7 @@ def test_a_published_folder_holds_weights_card_scores_and_their_sums(export, fin
     export("checkpoints/small/best.pt", "out/mine/")
     folder = tmp_path / "out/mine"
     sums = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text().splitlines())
-    assert set(sums) == {"README.md", "model.safetensors", "metrics.json", "metrics-small-test.json"}
+    assert set(sums) == {"README.md", "model.safetensors", "metrics-small-more.json", "metrics-small-test.json"}
     assert {path.name for path in folder.iterdir()} == {*sums, "SHA256SUMS"}
     assert all(sha256((folder / name).read_bytes()).hexdigest() == digest for name, digest in sums.items())
     card = (folder / "README.md").read_text()
@@ -115,8 +104,7 @@ def test_a_published_folder_holds_weights_card_scores_and_their_sums(export, fin
         ("a.pt", "a.tflite", "must end in .onnx, .pt2", ()),
         ("foreign.pt", "a.pt2", "neither a checkpoint of this project nor a published one", ()),
         ("published.pt", "a.pt2", "holds no text embeddings", ()),
-        ("a.pt", "a.pth", "size n with fusion none .concat. has no published form", ("--format", "published")),
-        ("a.pt", "a.onnx", "--format published is for weights", ("--format", "published")),
+        ("published-t.pt", "a.pt", "holds weights alone already: --output must end in .onnx or .pt2", ()),
         ("a.pt", "a.onnx", "argument --opset: invalid choice: 16", ("--opset", "16")),
     ],
 )
@@ -124,13 +112,14 @@ def test_a_mistake_is_named(export, path, output, message, more):
     save_network("a.pt", "none")
     torch.save({"x": torch.zeros(1)}, "foreign.pt")
     torch.save(reference.published_state("mixcldehazenet_t"), "published.pt")
+    torch.save(reference.published_state("mixdehazenet_t"), "published-t.pt")
     with pytest.raises(ValueError, match=message):
         export(path, output, *more)
 
 
 def test_an_export_that_is_not_the_network_is_not_written(export, tmp_path, monkeypatch):
     save_network("a.pt", window=WINDOW)
-    monkeypatch.setattr(script, "as_program", lambda network, facts, opset: (b"", lambda hazy, prob: hazy))
+    monkeypatch.setattr(script, "as_pt2", lambda program, facts: (b"", lambda hazy, prob: hazy))
     with pytest.raises(ValueError, match="is off by .* at 1 x 1 pixels"):
         export("a.pt", "a.pt2")
     assert not (tmp_path / "a.pt2").exists()

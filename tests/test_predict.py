@@ -16,7 +16,7 @@ from models.fast.inference_network import InferenceForm
 from tests.made import save_network
 from tests.reference import published_state
 from tests.tiny_clip import CLASSES, PROMPTS, make_encoder, make_images
-from utils.memory import free_memory, number, parse_size
+from utils.cost import free_memory, number, parse_size
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def test_a_folder_comes_back_dehazed_under_its_names_and_one_broken_file_stops_n
     command = ["--checkpoint", "n.pt", "--input", "in", "--output", "out", "--domain", "indoor", "--compare"]
     done = scripts(tmp_path, "predict.py", *command, timeout=300)
     assert done.code == 1 and "6 of 7 images dehazed into out" in done.stdout
-    assert "in/broken.png: cannot be read: it is not an image" in done.stderr and "Traceback" not in done.stderr
+    assert "in/broken.png cannot be read: it is not an image" in done.stderr and "Traceback" not in done.stderr
     files = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert files == set(photos) | {f"compare/{name}" for name in photos}
     for name in photos:
@@ -111,7 +111,7 @@ def test_an_output_of_low_precision_that_is_not_finite_is_computed_again(monkeyp
 
 
 @pytest.mark.parametrize(("arguments", "line"), [
-    (["--domain", "sea"], "--domain sea: the network knows indoor, outdoor, or auto"),
+    (["--domain", "sea"], "--domain sea: the network knows indoor or outdoor, or auto"),
     (["--domain", "indoor", "--max-memory", "much"], "'much' is not a size in memory"),
     (["--strength", "3"], "--strength 3.0 is not between 0 and 2"),
 ])  # fmt: skip
@@ -151,16 +151,12 @@ def test_the_domain_is_clips(tmp_path, capsys, labels):
         prob = torch.eye(2)[prob.argmax(1)] if labels == "hard" else prob
         assert differ(read_image(f"out/{name}"), dehazed(network, image, prob)) <= 1
         assert f"{name}: {CLASSES[prob.argmax()]}" in printed
-    if labels == "hard":
-        torch.save({name: -value for name, value in torch.load(encoder[1]).items()}, "other.pt")
-        with pytest.raises(ValueError, match="other text features than the network has"):
-            run("--clip-weights", "other.pt", output="new")
 
 
 def test_a_published_network_with_text_takes_it_from_a_labelled_folder(tmp_path):
     torch.save({"state_dict": published_state("mixcldehazenet_t")}, "published.pth")
     write_image("in/a.png", noise(41, 50))
-    with pytest.raises(ValueError, match="published.pth is a published MixCLDehazeNet checkpoint"):
+    with pytest.raises(ValueError, match="published.pth: a MixCLDehazeNet checkpoint holds no text embeddings"):
         run("--domain", "indoor", checkpoint="published.pth")
     classes = ("indoor", "outdoor")
     domains = Domains(

@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,26 +9,17 @@ from pathlib import Path
 import torch
 
 from .config import from_plain
-from .files import first_line, write_bytes
+from .files import write_bytes
 from .settings import to_plain
 
 FORMAT = 1
-LAST_STEP = "the last step"  # a way of `selection`
 METADATA = "mixcldehaze"  # of a .safetensors file: JSON of all but the tensors
-PARTS = ("step", "ema", "settings", "text")  # what every checkpoint of this project has beside its network
-NETWORK_PARTS = ("size", "fusion", "merge", "state")
-
 STARTER = Path(__file__).parent.parent / "weights" / "starter.pt"  # weights/starter.md describes it
 
 
 def save(path, checkpoint):
-    """Write a checkpoint as `write_bytes` does. Raises OSError naming the file and the remedy."""
-    try:
-        write_bytes(path, to_bytes(checkpoint))
-    except OSError as error:
-        raise OSError(
-            f"{path} cannot be written ({first_line(error)}), what was saved before is kept: make room, then run again"
-        ) from None
+    """Write a checkpoint as `write_bytes` does: a full disk keeps what was saved before."""
+    write_bytes(path, to_bytes(checkpoint))
 
 
 def to_bytes(checkpoint):
@@ -67,8 +57,8 @@ def read_safetensors(path):
 def load(path):
     """Read any checkpoint file safely onto the CPU; nothing in it can run code.
 
-    Raises ValueError naming the file when it is missing, damaged, or holds more than tensors and plain Python, and when
-    a checkpoint of this project lacks a part. Settings that are newer than the checkpoint get their defaults.
+    Raises ValueError naming the file when it is missing, damaged, or holds more than tensors and plain Python.
+    Settings that are newer than the checkpoint get their defaults.
     """
     path = located(path)
     if not path.is_file():
@@ -78,21 +68,15 @@ def load(path):
             warnings.simplefilter("ignore")  # of pickles that are then refused
             safe = path.suffix == ".safetensors"
             checkpoint = read_safetensors(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError as error:
-        raise ValueError(f"checkpoint {path} cannot be read: {first_line(error)}") from None
-    except pickle.UnpicklingError:
-        raise ValueError(f"checkpoint {path} is damaged or holds more than tensors and plain Python") from None
+    except PermissionError:
+        raise
     except Exception:  # a damaged archive fails in many ways: zip, pickle, unicode and type errors
-        raise ValueError(f"{path} is not a checkpoint, or it is damaged") from None
+        raise ValueError(f"{path} is not a checkpoint, is damaged, or holds more than tensors and numbers") from None
     if not isinstance(checkpoint, dict):
         raise ValueError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not a checkpoint")
     if checkpoint.get("format", FORMAT) != FORMAT:
         raise ValueError(f"checkpoint {path} is of another version of this project: use that, or a newer one")
     if is_ours(checkpoint):
-        missing = [name for name in PARTS if name not in checkpoint]
-        missing += [f"network {name}" for name in NETWORK_PARTS if name not in checkpoint["network"]]
-        if missing:
-            raise ValueError(f"checkpoint {path} is incomplete: its {missing[0]} is missing")
         with naming(path):
             checkpoint["settings"] = to_plain(from_plain(checkpoint["settings"]))
     return checkpoint
@@ -111,7 +95,8 @@ def selection(checkpoint, path):
     """How a checkpoint was chosen, in words. Older ones do not say it: their file's name does."""
     if not is_ours(checkpoint):
         return "not known: a published checkpoint"
-    rules = {"best": f"the best PSNR on {from_plain(checkpoint['settings']).data.chosen_on}", "last": LAST_STEP}
+    chosen_on = from_plain(checkpoint["settings"]).data.chosen_on
+    rules = {"best": f"the best PSNR on {chosen_on}", "last": "the last step"}
     return rules.get(checkpoint.get("chosen", Path(path).stem), "not recorded")
 
 

@@ -1,11 +1,10 @@
-"""Measure a training while it runs, and report its progress."""
+"""Measure a training while it runs, and tell how it goes."""
 
 import sys
 import time
 from datetime import timedelta
 
 import torch
-from tqdm import tqdm
 
 from .distributed import rank
 
@@ -13,8 +12,9 @@ from .distributed import rank
 class Clock:
     """Images a second, the share of time spent waiting for data, and on a GPU the peak memory."""
 
-    def __init__(self, device):
-        self.device = device
+    def __init__(self, settings, device):
+        """settings: those of `train`."""
+        self.settings, self.device, self.next_line = settings, device, 0.0
         self.restart()
 
     def restart(self):
@@ -27,36 +27,24 @@ class Clock:
         self.waited += time.perf_counter() - start
         return batch
 
-    def report(self):
-        """The figures since the last report or restart, for the log."""
+    def report(self, step, loss, lr, **others):
+        """All figures since the last report or restart, for the log; and, at most twice a minute, a line of them."""
         seconds = max(time.perf_counter() - self.start, 1e-9)
-        figures = {"images_per_second": self.images / seconds, "data_wait": self.waited / seconds}
+        speed = self.images / seconds
+        figures = {"lr": lr, "loss": loss, **others, "images_per_second": speed, "data_wait": self.waited / seconds}
         if self.device.type == "cuda":
             figures["peak_memory_gb"] = torch.cuda.max_memory_allocated(self.device) / 1e9
             torch.cuda.reset_peak_memory_stats(self.device)
+        if self.images and time.monotonic() >= self.next_line:
+            self.next_line = time.monotonic() + 30
+            left = timedelta(seconds=round((self.settings.steps - step) * self.settings.batch / speed))
+            how = f"loss {loss:.4f}, lr {lr:.2e}, {speed:.1f} images/s, {left} left"
+            say(f"step {step} of {self.settings.steps}: {how}")
         self.restart()
         return figures
 
 
-class Progress:
-    """A bar where standard error is a terminal; elsewhere, as under Slurm, a line at most twice a minute."""
-
-    def __init__(self, step, settings):
-        """settings: those of `train`."""
-        self.settings, self.next_line = settings, 0.0
-        self.bar = tqdm(total=settings.steps, initial=step, unit="step", disable=None if rank() == 0 else True)
-
-    def report(self, step, loss, lr, images_per_second, **others):
-        """Show a training step's mean values since the last report."""
-        if not self.bar.disable:
-            self.bar.set_postfix(loss=f"{loss:.4f}", images_per_s=f"{images_per_second:.1f}")
-        elif rank() == 0 and images_per_second and time.monotonic() >= self.next_line:
-            self.next_line = time.monotonic() + 30
-            left = timedelta(seconds=round((self.settings.steps - step) * self.settings.batch / images_per_second))
-            rate = f"{images_per_second:.1f} images/s, {left} left"
-            self.say(f"step {step} of {self.settings.steps}: loss {loss:.4f}, lr {lr:.2e}, {rate}")
-
-    def say(self, line):
-        """Write a line, above the bar if there is one."""
-        if rank() == 0:
-            self.bar.write(line, file=sys.stderr)
+def say(line):
+    """Write a line on standard error, once for all processes."""
+    if not rank():
+        print(line, file=sys.stderr, flush=True)

@@ -12,7 +12,8 @@ import yaml
 
 from .settings import Config, check, fields, shown, to_plain
 
-RETIRED = (("train", "compile"), ("test", "graphs"), ("test", "engine"))  # in older checkpoints; none changed a result
+# Settings of older checkpoints that are gone.
+RETIRED = (("train", "compile"), ("test", "graphs"), ("test", "engine"), ("test", "self_ensemble"))
 
 
 def load_config(path, overrides=()):
@@ -29,7 +30,9 @@ def load_config(path, overrides=()):
             value = yaml.load(text, Loader=Loader)
         except UNREADABLE:
             raise ValueError(f"{shown(override)}: the value cannot be read, put it in quotes") from None
-        put(values, key.strip().split("."), value, key)
+        for name in reversed(key.strip().split(".")):
+            value = {name: value}
+        values = merged(values, value)
     config = build(Config, values)
     config = config if config.run else dataclasses.replace(config, run=Path(path).stem)
     check(config)
@@ -37,7 +40,7 @@ def load_config(path, overrides=()):
 
 
 def from_plain(values):
-    """A Config of a checkpoint's nested plain values; those of RETIRED settings are left out."""
+    """A Config of a checkpoint's nested plain values. Settings that the checkpoint lacks get their defaults."""
     sections = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
     for section, key in RETIRED:
         sections.get(section, {}).pop(key, None)
@@ -49,57 +52,38 @@ def to_yaml(config):
 
 
 class Loader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is an error, and 1e-4 is a number."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+    """Safe YAML in which 1e-4 is a number."""
 
 
 Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), "-+0123456789")
-UNREADABLE = (yaml.YAMLError, RecursionError, ValueError)  # ValueError: a date such as 2020-13-45
+UNREADABLE = (yaml.YAMLError, ValueError)  # ValueError: other bytes than UTF-8, or a date 2020-13-45
 
 
-def read_yaml(path, seen=()):
+def read_yaml(path):
     """The nested values of a file over those of its `base`, which is found relative to the file."""
     path = Path(path)
-    if path.resolve() in seen:
-        raise ValueError(f"{path}: base leads back to itself")
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=Loader)
-    except FileNotFoundError:
+    if not path.exists():
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1, 0.4)
         hint = f", did you mean {path.parent / near[0]}?" if near else ": give a YAML file, such as configs/demo.yaml"
-        raise ValueError(f"settings file {path} does not exist{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"settings file {path} cannot be read: {getattr(error, 'strerror', error)}") from None
+        raise ValueError(f"settings file {path} does not exist{hint}")
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=Loader) or {}
     except UNREADABLE as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise ValueError(f"{path}{line} is not valid YAML: {getattr(error, 'problem', None) or error}") from None
-    values = {} if values is None else values
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}, not settings such as 'train: {{steps: 1000}}'")
     base = values.pop("base", None)
     if base is None:
         return values
-    merged = read_yaml(path.parent / Path(str(base)).expanduser(), (*seen, path.resolve()))
-    for key, value in values.items():
-        sections = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = {**merged[key], **value} if sections else value
-    return merged
+    return merged(read_yaml(path.parent / Path(str(base)).expanduser()), values)
 
 
-def put(values, keys, value, dotted):
-    for key in keys[:-1]:
-        section = values.get(key, {})
-        if not isinstance(section, dict):
-            raise ValueError(f"unknown setting {dotted}: {key} is a value, not a section")
-        values[key] = values = dict(section)  # a copy: an anchor in the file may share it with another section
-    values[keys[-1]] = value
+def merged(old, new):
+    """The nested values of both; where both have one, the new one."""
+    inner = {k: merged(old[k], v) for k, v in new.items() if isinstance(v, dict) and isinstance(old.get(k), dict)}
+    return {**old, **new, **inner}
 
 
 def build(kind, values, prefix=""):
@@ -141,9 +125,7 @@ def convert(value, hint, dotted):
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     items = tuple(value) if isinstance(value, (list, tuple)) else ()
     for option in options:
-        if value in choices(option) or (option is types.NoneType and value is None):
-            return value
-        if option is bool and isinstance(value, bool):
+        if value in choices(option) or (option in (bool, types.NoneType) and isinstance(value, option)):
             return value
         if option is float and number or option is int and number and value % 1 == 0:
             return option(value)

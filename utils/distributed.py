@@ -4,7 +4,6 @@ import functools
 import os
 import signal
 import sys
-import warnings
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 import torch.distributed as dist
 from torch.distributed.nn.functional import all_reduce
 from torch.distributed.rendezvous import rendezvous
-from torch.nn import SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 RENDEZVOUS = timedelta(minutes=5)  # until all processes have started
@@ -34,7 +32,17 @@ def processes(device_name):
     if "RANK" not in os.environ:
         yield device
         return
-    store, rank, world_size = meet()
+    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # no handler of Python's runs while torch waits
+    try:
+        store, rank, world_size = next(rendezvous("env://", timeout=RENDEZVOUS))
+    except dist.DistError:
+        place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        raise ValueError(
+            f"the processes did not meet at {place} (MASTER_ADDR:MASTER_PORT): check that the main process runs there, "
+            "that all were started, and that the port is free"
+        ) from None
+    finally:
+        signal.signal(signal.SIGTERM, handler)
     # gradients by NCCL; objects and flags on the CPU, where they wait for no GPU
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
@@ -45,33 +53,17 @@ def processes(device_name):
         dist.destroy_process_group()
 
 
-def meet():
-    """Wait for the other processes: (store, rank, number of processes). SIGTERM ends the wait at once."""
-    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        return next(rendezvous("env://", timeout=RENDEZVOUS))
-    except dist.DistError:
-        place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
-        raise ValueError(
-            f"the processes did not meet at {place} (MASTER_ADDR:MASTER_PORT): check that the main process runs there, "
-            "that all were started, and that the port is free"
-        ) from None
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
 def pick_device(name):
     """The torch device of a setting. "auto" is CUDA where torch can use it; a note where the machine has a GPU."""
     if name == "cpu":
         return torch.device("cpu")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the message below gives the reason
-        usable = torch.cuda.is_available()
-    if not usable:
-        message = f"torch {torch.__version__} cannot use a GPU here ({why_no_gpu()})"
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:  # no driver, one too old, or a torch without CUDA
+        reason = str(error).strip().partition(". ")[0]
+        message = f"torch {torch.__version__} cannot use a GPU here ({reason})"
         if name == "cuda":
-            raise ValueError(f"device=cuda, but {message}: use device=cpu or device=auto")
+            raise ValueError(f"device=cuda, but {message}: use device=cpu or device=auto") from None
         if Path("/proc/driver/nvidia/version").exists():
             print(f"note: {message}: running on the CPU", file=sys.stderr)
         return torch.device("cpu")
@@ -80,15 +72,6 @@ def pick_device(name):
         raise ValueError(f"process {local} of this machine has no GPU of its own: use --nproc-per-node {num_gpus}")
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
-
-
-def why_no_gpu():
-    """Why torch has no GPU, in its own words where it has any."""
-    try:
-        torch.cuda.init()
-    except (RuntimeError, AssertionError) as error:  # no driver, one too old, or a torch without CUDA
-        return str(error).strip().partition(". ")[0]
-    return "no GPU is visible"
 
 
 def rank():
@@ -159,7 +142,7 @@ def data_parallel(network, device, sync_batchnorm=False):
     if world_size() == 1:
         return network
     if sync_batchnorm:
-        network = SyncBatchNorm.convert_sync_batchnorm(network)
+        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return DistributedDataParallel(network, [device] if device.type == "cuda" else None)
 
 

@@ -53,32 +53,11 @@ def mean_scores(rows):
 
 @torch.no_grad()
 def pictures(network, batches, num=3, crop=256):
-    """Centre crops of samples of a `Batches` as rows of hazy | dehazed | clear: 3 x H x W in [0, 1], on white."""
+    """Centre crops of samples of a `Batches`, each as hazy | dehazed | clear: 3 x H x W in [0, 1]."""
     network.eval()
-    sheet = torch.ones(3, num, crop, 3, crop)
-    for row, index in enumerate(torch.linspace(0, len(batches.dataset) - 1, num).long().tolist()):
+    for index in torch.linspace(0, len(batches.dataset) - 1, num).long().tolist():
         batch = batches.of_one(index)
-        height, width = batch["hazy"].shape[2:]
-        top, left = max(height - crop, 0) // 2, max(width - crop, 0) // 2
+        top, left = (max(side - crop, 0) // 2 for side in batch["hazy"].shape[2:])
         hazy, clear = (batch[name][..., top : top + crop, left : left + crop] for name in ("hazy", "clear"))
-        for column, image in enumerate((hazy, network(hazy, batch["prob"]), clear)):
-            sheet[:, row, : image.shape[2], column, : image.shape[3]] = image[0].cpu().clamp(-1, 1) * 0.5 + 0.5
-    return sheet.reshape(3, num * crop, 3 * crop)
-
-
-class SelfEnsemble(torch.nn.Module):
-    """The mean of a network's outputs over the eight flips and turns of the image, each turned back."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, hazy, prob=None):
-        """hazy: B x 3 x H x W, prob: B x K; returns B x 3 x H x W."""
-        total = 0
-        for turns in range(4):
-            for flip in (False, True):
-                image = torch.rot90(hazy.flip(3) if flip else hazy, turns, (2, 3))
-                output = torch.rot90(self.network(image, prob), -turns, (2, 3))
-                total = total + (output.flip(3) if flip else output)
-        return total / 8
+        row = torch.cat([hazy, network(hazy, batch["prob"]), clear], dim=3)
+        yield row[0].cpu().clamp(-1, 1) * 0.5 + 0.5

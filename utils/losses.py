@@ -1,6 +1,5 @@
 """The training loss: L1, and contrastive regularisation by the features of a frozen ResNet."""
 
-import socket
 from http.client import HTTPException
 from pathlib import Path
 
@@ -67,11 +66,12 @@ class Loss(nn.Module):
     """L1 and, where its weight is not 0, the contrastive term."""
 
     def __init__(self, settings):
-        """settings: those of `loss`. Raises ValueError as `contrastive_loss`."""
+        """settings: those of `loss`. Raises ValueError as `load_resnet`."""
         super().__init__()
         self.weight, self.contrastive = settings.contrastive, None
         if self.weight:
-            self.contrastive = contrastive_loss(settings.backbone, settings.weights, settings.published_features)
+            resnet = load_resnet(settings.backbone, settings.weights)
+            self.contrastive = Contrastive(resnet, settings.published_features)
 
     def forward(self, output, clear, hazy):
         """output, clear, hazy: B x 3 x H x W in [-1, 1]; returns scalars {"loss": the weighted sum, and its terms}."""
@@ -82,39 +82,26 @@ class Loss(nn.Module):
         return {"loss": l1 + self.weight * contrastive, "l1": l1, "contrastive": contrastive}
 
 
-def contrastive_loss(backbone, weights, published=False):
-    """Build the term from a torchvision ResNet's name and the tag or local file of its weights.
+def load_resnet(backbone, weights):
+    """A torchvision ResNet with the weights of a tag or a local file.
 
     Raises ValueError naming the setting and the ways out when the network or its weights cannot be had.
     """
     from torchvision import models  # slow to import, and needed here alone
 
-    names = [name for name in models.list_models() if name.startswith("resnet")]
-    if backbone not in names:
-        raise ValueError(f"loss.backbone must be one of {', '.join(names)}, got {backbone!r}")
+    if backbone not in models.list_models(include="resnet*"):
+        raise ValueError(f"loss.backbone={backbone} is not a ResNet of torchvision's, such as resnet152")
     resnet, tags = models.get_model(backbone), models.get_model_weights(backbone).__members__
-    if Path(weights).is_file():
-        state = checkpoint.load(weights)
-    elif weights in tags:
-        state = download(tags[weights], backbone)
-    else:
+    if weights not in tags and not Path(weights).is_file():
         raise ValueError(f"loss.weights={weights} is neither a file nor one of {', '.join(tags)}")
     try:
+        state = checkpoint.load(weights) if weights not in tags else tags[weights].get_state_dict(check_hash=True)
         resnet.load_state_dict(state)
-    except RuntimeError:
-        raise ValueError(f"loss.weights={weights} does not hold the weights of {backbone}: set loss.backbone") from None
-    return Contrastive(resnet, published)
-
-
-def download(weights, backbone):
-    """The state dict of a torchvision tag."""
-    socket.setdefaulttimeout(10)
-    try:
-        return weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, HTTPException, RuntimeError) as error:  # no connection, a bad answer, a wrong hash
+    except (OSError, HTTPException) as error:  # no connection, or a bad answer
         raise ValueError(
-            f"the {backbone} weights {weights.name} cannot be downloaded ({first_line(error)}): "
+            f"the {backbone} weights {weights} cannot be downloaded ({first_line(error)}): "
             "give a local file, loss.weights=PATH, or train without them, loss.contrastive=0"
         ) from None
-    finally:
-        socket.setdefaulttimeout(None)
+    except RuntimeError:
+        raise ValueError(f"loss.weights={weights} does not hold the weights of {backbone}: set loss.backbone") from None
+    return resnet

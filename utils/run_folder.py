@@ -10,9 +10,6 @@ from .distributed import on_main, rank
 from .files import write_text
 from .settings import differences, marked, to_plain
 
-# What a training's checkpoint has beside what every checkpoint has.
-PARTS = ("validated", "best", "sums", "optimizer", "scaler", "random", "data")
-
 
 class RunFolder:
     """checkpoints/<run>: every process makes one, the main process reads and writes for all.
@@ -40,33 +37,23 @@ class RunFolder:
             fcntl.lockf(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             raise ValueError(f"{self.path} is in use by another training: wait, stop it, or set run=NAME") from None
-        for leftover in self.path.glob(".*.tmp"):  # of a process that was killed while writing
-            leftover.unlink()
         if not self.last.exists():
             if self.best.exists():  # a training writes last.pt before it has a best
                 raise ValueError(f"{self.best} has no last.pt beside it: move {self.path} away, or set run=NAME")
             return None
         try:
             saved = checkpoint.load(self.last)
-            missing = [name for name in PARTS if name not in saved]
-            if missing:
-                raise ValueError(f"{self.last} is not the checkpoint of a training: it has no {missing[0]}")
         except ValueError as error:
             raise ValueError(f"{error}; move {self.path} away to start afresh, or set run=NAME") from None
         if not saved["step"]:
             return None  # nothing is lost, and the settings with which no step was possible may have changed
-        self.refuse_changes(saved)
-        return saved
-
-    def refuse_changes(self, saved):
         changed = differences(from_plain(saved["settings"]), self.config)
-        kept = {key: values for key, values in changed.items() if key not in marked("resume")}
+        kept = [f"{key} was {old} and is {new}" for key, (old, new) in changed.items() if key not in marked("resume")]
+        if not data.startswith(saved["data"]):  # older ones say nothing of the images' contents
+            kept.append("other training images, labels or text features")
         if kept:
-            text = ", ".join(f"{key} was {old} and is {new}" for key, (old, new) in kept.items())
-            raise ValueError(f"{self.path} was begun with other settings ({text}): put them back, or set run=NAME")
-        if not self.facts["data"].startswith(saved["data"]):  # older ones say nothing of the images' contents
-            what = "other training images, labels or text features"
-            raise ValueError(f"{self.path} was begun on {what}: put them back, or set run=NAME")
+            raise ValueError(f"{self.path} was begun differently ({', '.join(kept)}): put it back, or set run=NAME")
+        return saved
 
     @on_main
     def save(self, state):
@@ -85,9 +72,10 @@ class RunFolder:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
         log = self.path / "log.jsonl"
-        kept = [line for line in read_lines(log) if line["step"] <= step] if step else []
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if step else []
+        complete = [line for line in lines if line.endswith("\n")]  # a kill may have cut off the last one
+        write_text(log, "".join(line for line in complete if json.loads(line)["step"] <= step))
         write_text(self.path / "config.yaml", to_yaml(self.config))
-        write_text(log, "".join(json.dumps(line) + "\n" for line in kept))
         self.log_file = open(log, "a", encoding="utf-8")
         self.tensorboard = SummaryWriter(self.path, purge_step=step + 1)
 
@@ -110,14 +98,3 @@ class RunFolder:
         if not rank():
             self.tensorboard.close()
             self.log_file.close()
-
-
-def read_lines(path):
-    """The complete lines of a log, without one that a kill cut off."""
-    lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            break
-    return lines

@@ -12,16 +12,20 @@ import sys
 from functools import partial
 from pathlib import Path
 
-OUT_OF_MEMORY = re.compile(
-    "out of memory|can't allocate memory|Unable to allocate|could not create a primitive|can't start new thread"
-)
-SHARED_MEMORY = re.compile("shared memory|Bus error|file </torch_")  # torch's errors where /dev/shm is full
-WORKER_DIED = re.compile("DataLoader worker .*(killed|exited unexpectedly)")
+# Errors of torch and the system that a user can mend: a pattern of "TYPE: MESSAGE", and the line for the user.
 REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, then run again"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change its permissions, or choose another place"),
-    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), "move away what is in the way"),
+    "shared memory|Bus error|file </torch_": (
+        "the loaders' shared memory (/dev/shm) is too small: docker run --shm-size=8g, or set data.workers=0"
+    ),
+    "DataLoader worker .*(killed|exited unexpectedly)|^ConnectionResetError|^EOFError": (
+        "a process that reads data died, most likely of too little memory: lower data.workers or the batch"
+    ),
+    "^MemoryError|out of memory|(can't|Unable to) allocate|could not create a primitive|can't start new thread": (
+        "the memory is too small: make batches, crops or images smaller; in a training, train.recompute=true and a "
+        "higher train.accumulate help, too; for photographs, a smaller --max-memory"
+    ),
 }
+FULL, CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,74 +54,46 @@ def config_parser(doc):
 def run(main):
     """Run a script's main function and leave with its exit code; 143 after SIGTERM, 130 after Ctrl-C.
 
-    A user's mistake (ValueError, OSError), a loss that is not finite, or too little memory is one line on standard
-    error and exit code 2; with MIXCLDEHAZE_DEBUG set, a traceback. A closed stdout (`| head`) is not an error.
+    A user's mistake, a loss that is not finite, or too little memory is one line on standard error and exit code 2;
+    with MIXCLDEHAZE_DEBUG set, a traceback. A closed stdout (`| head`) is not an error.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # `finally` removes half-written files
     name_the_user()
+    message = None
     try:
         code = main()
-        print(end="", flush=True)  # a full or closed stdout shows here
+        print(end="", flush=True)  # a closed stdout shows here
     except BrokenPipeError:
-        discard_output()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would try to write the rest, and fail, once more
         code = 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        code = complain("stopped", 130)
-    except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError, EOFError) as error:
-        message = mistake(error)
+        message, code = "stopped", 130
+    except Exception as error:
+        message, code = mistake(error), 2
         if not message or os.environ.get("MIXCLDEHAZE_DEBUG"):
             raise
-        if isinstance(error, OSError) and error.filename is None:
-            discard_output()
-        code = complain(message, 2)
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes a worker's end for an error
         for worker in multiprocessing.active_children():  # loaders' workers, which ignore SIGTERM
             worker.kill()
+    if message:
+        sys.stderr.write(f"{Path(sys.argv[0]).name}: {message}\n")
     sys.exit(code or 0)
 
 
 def mistake(error):
     """The line for an error that a user can mend; None for a defect of this project."""
     text = str(error)
-    if isinstance(error, RuntimeError) and SHARED_MEMORY.search(text):
-        return "the loaders' shared memory (/dev/shm) is too small: docker run --shm-size=8g, or set data.workers=0"
-    if WORKER_DIED.search(text) or isinstance(error, (ConnectionResetError, EOFError)):
-        return "a process that reads data died, most likely of too little memory: lower data.workers or the batch"
-    if is_out_of_memory(error):
-        return (
-            "the memory is too small: make batches, crops or images smaller; in a training, train.recompute=true and a "
-            "higher train.accumulate help, too"
-        )
-    return None if isinstance(error, RuntimeError) else one_line(error)
-
-
-def is_out_of_memory(error):
-    return isinstance(error, MemoryError) or bool(OUT_OF_MEMORY.search(str(error)))
-
-
-def one_line(error):
-    """An error's message on one line, with the remedy for an OSError; of a worker's error, the message there."""
-    text = str(error)
-    if text.startswith("Caught ") and "DataLoader worker" in text:
+    for pattern, remedy in REMEDIES.items():
+        if re.search(pattern, f"{type(error).__name__}: {text}"):
+            return remedy
+    if text.startswith("Caught ") and "DataLoader worker" in text:  # a traceback, which the worker's message ends
         text = text[text.rindex(f"{type(error).__name__}: ") :].partition(": ")[2]
     elif isinstance(error, OSError) and error.strerror:
-        place = "standard output or a file" if error.filename is None else error.filename
-        text = f"{place} cannot be used ({error.strerror}): {REMEDIES.get(error.errno, 'check that path')}"
-    return " ".join(text.split())
-
-
-def complain(message, code):
-    """Write one line to standard error, with the script's name and process; returns the exit code."""
-    rank = os.environ.get("RANK", "0")  # of the processes that torchrun started
-    name = Path(sys.argv[0]).name + (f" (process {rank})" if rank != "0" else "")
-    sys.stderr.write(f"{name}: {message}\n")  # at once: print writes the end of a line by itself
-    return code
-
-
-def discard_output():
-    """Send the rest of standard output nowhere: Python would try to write it, and fail, once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        remedy = "make room, then run again" if error.errno in FULL else "check that path"
+        remedy = "change its permissions, or choose another place" if error.errno in CLOSED else remedy
+        text = f"{error.filename or 'a file'} cannot be used ({error.strerror}): {remedy}"
+    return " ".join(text.split()) if isinstance(error, (ValueError, OSError, FloatingPointError)) else None
 
 
 def name_the_user():
@@ -126,3 +102,16 @@ def name_the_user():
         getpass.getuser()
     except (KeyError, OSError):
         os.environ["USER"] = str(os.getuid())
+
+
+class StopSignal:
+    """Remembers SIGTERM or Ctrl-C, so that a training finishes its step and saves; a second Ctrl-C stops at once."""
+
+    def __init__(self):
+        self.heard = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.hear)
+
+    def hear(self, number, frame):
+        self.heard = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 Precision = Literal["fp32", "bf16", "fp16"]
+FOLDER_NAME = re.compile(r'[^.\x00-\x1f/\\:*?"<>|][^\x00-\x1f/\\:*?"<>|]{0,199}')  # on any system
 
 
 def setting(default, low=None, high=None, **marks):
@@ -28,16 +30,14 @@ class Data:
     # share of the training pairs held out, or a split folder, or "test-crop" (the published way)
     val: float | str = setting(0.05, folder=True)
     val_crop: int | None = setting(None, 16, 65536)  # pixels, centre crop of the validation images; None: whole images
-    # processes that decode images, for each training process; 0: the training process itself;
-    # None: the machine's cores, shared among the processes, at most 8
+    # processes that decode images, for each training process; 0: none; None: its share of the cores, at most 8
     workers: int | None = setting(None, 0, 256, resume=True, speed=True)
     flip: bool = True  # random horizontal flip
     rotate: bool = False  # random turn by a multiple of 90 degrees
     # low and high of s in hazy' = clear + s (hazy - clear): thinner haze of the same airlight; None: as the pairs are
     haze_strength: tuple[float, float] | None = None
     edge_decay: float = setting(0.0, 0, 1)  # crop / side * edge_decay: the chance that a crop is pushed to an edge
-    # an image with more pixels is refused as a decompression bomb
-    max_pixels: int = setting(200_000_000, 1, 2**40, resume=True, speed=True)
+    max_pixels: int = setting(200_000_000, 1, 2**40, resume=True, speed=True)  # larger images are refused
 
     @property
     def folder(self):
@@ -59,8 +59,7 @@ class Model:
     size: Literal["n", "t", "s", "b", "l"] = "s"  # n: the demo's
     fusion: str = "calip"  # calip, parametric or none: a name of FUSIONS in models/fusion.py
     merge: Literal["concat", "add"] = "concat"
-    # pixels a side over which calip takes means of the image in tests and predictions; crop: train.crop, since it
-    # learns from means over crops; frame: the whole image
+    # pixels a side over which calip takes means of the image in tests; crop: train.crop, as in training; frame: all
     window: int | Literal["crop", "frame"] = setting("crop", 40, 65536)
     init: str | None = None  # checkpoint to start from, this project's or a published one; None: random weights
 
@@ -119,11 +118,9 @@ class Loss:
 class Test:
     batch: int = setting(4, 1, 65536, speed=True)  # images of equal size a forward pass
     precision: Precision = "fp32"
-    self_ensemble: bool = False  # mean over the 8 flips and turns of the image
     crop: int | None = setting(None, 16, 65536)  # pixels, centre crop of the scored images; None: whole images
     input: Literal["hazy", "clear"] = "hazy"  # clear: what the network does to images without haze
-    # in place of the training's model.window; None: as in the training
-    window: int | Literal["crop", "frame"] | None = setting(None, 40, 65536)
+    window: int | Literal["crop", "frame"] | None = setting(None, 40, 65536)  # None: the training's model.window
     # ablations: wrong gives each class's probability to the next class, uniform gives every class the same
     domain: Literal["right", "wrong", "uniform"] = "right"
     images: bool = setting(False, speed=True)  # write the dehazed images to results/<run>-<split>/images
@@ -173,25 +170,18 @@ def check(config):
         low, high = metadata.get("range", (-math.inf, math.inf))
         if isinstance(value, (int, float)) and not low <= value <= high:
             raise ValueError(f"{key} must be from {low} to {high}, got {value}")
-        if metadata.get("folder") and isinstance(value, str) and not is_folder_name(value):
+        if metadata.get("folder") and isinstance(value, str) and not FOLDER_NAME.fullmatch(value):
             raise ValueError(f"{key} names a folder: {shown(value)} cannot be the name of one")
-    data, train, text = config.data, config.train, config.text
+    data, text = config.data, config.text
     low, high = data.haze_strength or (0, 1)
     if not 0 <= low <= high <= 1:
-        raise ValueError(f"data.haze_strength must be [low, high] within 0 and 1, got {shown([low, high])}")
+        raise ValueError(f"data.haze_strength must be [low, high] within 0 and 1, got {low} and {high}")
     if isinstance(data.val, float) and not 0 < data.val < 1:
         raise ValueError(f"data.val must be a share between 0 and 1 or a split folder, got {data.val}")
-    if train.batch % train.accumulate:
-        raise ValueError(f"train.batch {train.batch} cannot be cut into {train.accumulate} parts (train.accumulate)")
     if not 2 <= len(text.classes) == len(set(text.classes)):
         raise ValueError("text.classes must be at least two different names")
     if any("{class}" not in prompt for prompt in text.prompts):
         raise ValueError("text.prompt must hold {class}, for example 'a photo of a {class}'")
-
-
-def is_folder_name(text):
-    """Whether `text` can name a folder within another, on any system."""
-    return not set(text) & set('/\\:*?"<>|') and text.isprintable() and text[:1] != "." and len(text.encode()) <= 200
 
 
 def shown(value):

@@ -1,10 +1,9 @@
 """Everything that changes during training and is saved in checkpoints."""
 
+import copy
 import math
 
 import torch
-
-from .averaging import Average
 
 
 class TrainingState:
@@ -29,8 +28,8 @@ class TrainingState:
         """The network to validate: the averaged one if the run keeps an average."""
         return self.average.module if self.average else self.network
 
-    def count(self, values, names):
-        """Count a step. values: its {name: number}. names: of its images.
+    def count(self, values):
+        """Count a step. values: its {name: number}.
 
         In fp16 GradScaler skips a step whose gradient overflows and lowers its scale; a scale below 1 is an error.
         Raises FloatingPointError where a value is not finite.
@@ -43,9 +42,8 @@ class TrainingState:
         for name, value in {**values, "num": 1}.items():
             if not math.isfinite(value):
                 raise FloatingPointError(
-                    f"{name} is {value} at step {self.step}, images {', '.join(names)}: lower train.lr, or set "
-                    "train.clip=1 or train.precision=fp32; the last checkpoint is from before, and another run=NAME "
-                    "can begin from it by model.init"
+                    f"{name} is {value} at step {self.step}: lower train.lr, or set train.clip=1 or "
+                    "train.precision=fp32; another run=NAME can begin from the last checkpoint by model.init"
                 )
             self.sums[name] = self.sums.get(name, 0) + value
 
@@ -79,10 +77,32 @@ class TrainingState:
             self.optimizer.load_state_dict({"state": saved["optimizer"]["state"], "param_groups": groups})
             self.scaler.load_state_dict(saved["scaler"])
             torch.set_rng_state(saved["random"])
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):
+            self.step, self.validated, self.best, self.sums = (
+                saved[name] for name in ("step", "validated", "best", "sums")
+            )
+        except (RuntimeError, ValueError, KeyError):
             raise ValueError("last.pt does not fit its own settings: move it away, or set run=NAME") from None
-        self.step, self.validated = saved["step"], saved["validated"]
-        self.best, self.sums = saved["best"], saved["sums"]
+
+
+class Average:
+    """An exponential moving average of a network's weights and BatchNorm statistics, in `module`.
+
+    The decay rises from 0.1 as (1 + n) / (10 + n) to its full value, so that short runs are not held back by their
+    first weights. (torch's AveragedModel counts on the device: reading that number stops the CPU twice a step.)
+    """
+
+    def __init__(self, network, decay):
+        self.module, self.decay, self.num_updates = copy.deepcopy(network), decay, 0
+        pairs = zip(self.module.state_dict().values(), network.state_dict().values(), strict=True)
+        self.own, self.others = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+
+    @torch.no_grad()
+    def update(self):
+        """Take in the network's weights, after every step."""
+        n = self.num_updates
+        rate = min(self.decay, (1 + n) / (10 + n)) if n else 0.0  # the first weights are taken as they are
+        torch._foreach_lerp_(self.own, self.others, 1 - rate)
+        self.num_updates += 1
 
 
 def learning_rate(step, settings):

@@ -13,22 +13,11 @@ from ..settings import flatten
 TEMPLATE, SCRIPT = (Path(__file__).with_name(f"report.{kind}") for kind in ("html", "js"))
 LONGEST_SIDE = 1000  # pixels, of the embedded pictures
 SIDES = ("hazy", "dehazed", "clear")  # of an example
-PICTURE_BYTES = 350_000  # most bytes of one embedded JPEG, so that nine of them in base64 stay under 4.2 MB
-
-
-def gain(row):
-    """PSNR of the dehazed image minus that of the hazy input, in dB; 0 where both are infinite."""
-    return 0.0 if row["psnr"] == row["input_psnr"] else row["psnr"] - row["input_psnr"]
 
 
 def pick_examples(rows):
-    """Choose the images to show: {"worst": row, "median": row, "best": row} by PSNR gain.
-
-    Of two images there is no median, and a single image is the median. Equal gains are ordered by name.
-    """
-    ordered = sorted(rows, key=lambda row: (gain(row), row["name"]))
-    if len(ordered) < 3:
-        return dict(zip(["median"] if len(ordered) == 1 else ["worst", "best"], ordered, strict=False))
+    """Choose the images to show: {"worst": row, "median": row, "best": row} by PSNR gain, equal gains by name."""
+    ordered = sorted(rows, key=lambda row: (row["psnr"] - row["input_psnr"], row["name"]))
     return {"worst": ordered[0], "median": ordered[(len(ordered) - 1) // 2], "best": ordered[-1]}
 
 
@@ -95,14 +84,10 @@ def facts(values):
 
 
 def as_jpeg(picture):
-    """An H x W x 3 uint8 RGB picture as the bytes of a JPEG, at most LONGEST_SIDE pixels and PICTURE_BYTES bytes."""
+    """An H x W x 3 uint8 RGB picture as the bytes of a JPEG, at most LONGEST_SIDE pixels."""
     shrink = LONGEST_SIDE / max(picture.shape[:2])
     if shrink < 1:
         size = (max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink)))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     bgr = np.ascontiguousarray(picture[..., ::-1])  # RGB -> BGR, OpenCV's order
-    for quality in range(90, 20, -10):  # strong noise needs less than 90
-        jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-        if len(jpeg) <= PICTURE_BYTES:
-            break
-    return jpeg
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()

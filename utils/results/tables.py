@@ -1,90 +1,89 @@
-"""Tables of scores: metrics.json for programs, results.csv for spreadsheets, lines for the terminal."""
+"""Scores and comparisons as tables: for the terminal, for papers, for other programs."""
 
 import csv
 import io
-import json
-import math
-import os
-import platform
 import re
-from pathlib import Path
 
-import cv2
-import torch
-
-from ..evaluate import mean_scores
-from ..files import write_text
-
-COLUMNS = ("name", "domain", "psnr", "ssim", "input_psnr", "input_ssim")
-
-
-def summarise(rows):
-    """Mean scores over all rows and, under "domains", over each domain's."""
-    domains = sorted({row["domain"] for row in rows})
-    parts = {domain: mean_scores([row for row in rows if row["domain"] == domain]) for domain in domains}
-    return {**mean_scores(rows), "domains": parts}
-
-
-def write_results(folder, metrics, rows):
-    """Write metrics.json and results.csv, each aside and then moved into place.
-
-    The PSNR of an image that equals the clear one is infinite: `inf` in results.csv. JSON has no such number, so a mean
-    over it is null in metrics.json.
-    """
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(folder / "results.csv", table.getvalue())
-    metrics = json.loads(json.dumps(metrics), parse_constant=lambda name: None)  # JSON has no Infinity and NaN
-    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(folder / "metrics.json", text + "\n")
-
-
-def read_metrics(folder):
-    """The content of metrics.json. Raises ValueError naming a folder that test.py has not written."""
-    try:
-        metrics = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
-        for part in (metrics, *metrics["domains"].values()):
-            for scores in (part, part["input"]):
-                scores["psnr"] = math.inf if scores["psnr"] is None else scores["psnr"]  # `write_results` made it so
-        _ = metrics["data"]["fingerprint"], metrics["selection"], metrics["settings"]["test"]  # older results have none
-        return metrics
-    except FileNotFoundError as error:
-        raise ValueError(f"{folder} is not a results folder of test.py: {error.filename} does not exist") from None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise ValueError(f"{folder} cannot be read as results of test.py ({error!r}): run test.py again") from None
+DIGITS = {"psnr": 2, "ssim": 4}  # behind the point
+COSTS = {"parameters": 1e6, "multiply_adds": 1e9, "images_per_second": 1}  # and the units that they are shown in
+LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"}  # what LaTeX reads as commands
+LATEX |= {letter: f"${letter}$" for letter in "<>|"} | {"\\": "$\\backslash$", "±": "$\\pm$", "−": "$-$"}
+LATEX |= {"~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
 
 
 def score_table(metrics):
     """The scores of the hazy input and the dehazed images, over all and by domain, as lines of text."""
-    parts = {"all": metrics, **metrics["domains"]}
-    width = max(12, *map(len, parts))
-    lines = [f"{'':{width}}{'images':>8}{'hazy input':>20}{'dehazed':>20}{'gain':>10}"]
-    for name, part in parts.items():
-        hazy, dehazed = (f"{score['psnr']:.2f} dB  {score['ssim']:.4f}" for score in (part["input"], part))
+    lines = []
+    for name, part in {"all": metrics, **metrics["domains"]}.items():
+        scores = [f"{score['psnr']:.2f} dB  {score['ssim']:.4f}" for score in (part["input"], part)]
         gain = part["psnr"] - part["input"]["psnr"]
-        lines.append(f"{name:{width}}{part['num_images']:>8}{hazy:>20}{dehazed:>20}{gain:>+7.2f} dB")
+        lines.append([name, str(part["num_images"]), *scores, f"{gain:+.2f} dB"])
+    return as_text(["", "images", "hazy input", "dehazed", "gain"], lines)
+
+
+def comparison_table(records):
+    """Header and lines of `compare`'s records. Behind ± is the standard deviation over runs."""
+    base = records[0]["name"]
+    header = ["images", "", "runs", "PSNR, dB", "SSIM", f"PSNR - {base}", f"SSIM - {base}", "better / worse"]
+    header += ["params, M", "MACs, G", "images/s"]
+    lines = []
+    for record in records:
+        line = [f"{record['images']} {record['num_images']:,}", record["name"], str(record["runs"])]
+        for metric, digits in DIGITS.items():
+            spread = record[f"{metric}_std"]
+            line.append(f"{record[metric]:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}"))
+        if record["name"] == base:
+            line += ["", "", ""]
+        else:
+            for metric, digits in DIGITS.items():
+                mean, low, high = (record[f"{metric}_{key}"] for key in ("difference", "low", "high"))
+                line.append(f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]")
+            line.append(f"{record['better']:,} / {record['worse']:,}")
+        costs = [(record.get(key), unit) for key, unit in COSTS.items()]
+        lines.append(line + ["" if cost is None else f"{cost / unit:.3g}" for cost, unit in costs])
+    return header, lines
+
+
+def explain(groups):
+    """What the numbers of a comparison mean, in sentences."""
+    runs = {len(group.psnr) for group in groups}
+    over = "the images and the training runs" if max(runs) > 1 else "the images"
+    lines = [
+        f"{len(groups[0].names):,} images. Brackets: 95 % intervals of the mean difference, paired by image, from "
+        f"10,000 bootstrap resamples over {over}. MACs: multiply-adds at 256 x 256."
+    ]
+    if max(runs) > 1:
+        lines.append("Behind ±: the standard deviation over the runs.")
+    if min(runs) == 1:
+        lines.append("One run of a configuration: one seed is no evidence for a difference below half a decibel.")
     return "\n".join(lines)
 
 
-def environment(device):
-    """What can move a score: the versions of Python, torch, CUDA, cuDNN, OpenCV and its JPEG codec; the hardware."""
-    cuda = device.type == "cuda"
-    jpeg = re.search(r"JPEG:\s*(.+)", cv2.getBuildInformation())
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda if cuda else None,
-        "cudnn": torch.backends.cudnn.version() if cuda else None,
-        "opencv": cv2.__version__,
-        "jpeg": jpeg.group(1).strip() if jpeg else "unknown",
-        "device": torch.cuda.get_device_name(device) if cuda else f"{platform.machine()} CPU",
-        "cpu": f"{cpu_name()}, {os.cpu_count()} cores",
-    }
+def as_text(header, lines, form="plain"):
+    """A table as text. form: "plain" for the terminal, "markdown", or "latex", a tabular that needs no package."""
+    table = [header, *lines]
+    if form == "markdown":
+        cells = [header, ["---"] * len(header), *lines]
+        return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in cells)
+    if form == "latex":
+        head, *body = (" & ".join(map(as_latex, line)) + r" \\" for line in table)
+        columns = "ll" + "r" * (len(header) - 2)
+        rule = r"\hline"
+        lines = [rf"\begin{{tabular}}{{{columns}}}", rule, head, rule, *body, rule, r"\end{tabular}"]
+        return "\n".join(lines)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in table)
 
 
-def cpu_name():
-    facts = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", facts.read_text()) if facts.exists() else None
-    return found.group(1) if found else platform.processor() or platform.machine()
+def as_latex(text):
+    minus = re.sub(r"(?<!\w)-(?=\d)", "−", text)
+    return "".join(LATEX.get(letter, letter) for letter in minus)
+
+
+def as_csv(records):
+    """`compare`'s records as CSV, a column a key; numbers in full."""
+    table, columns = io.StringIO(), dict.fromkeys(key for record in records for key in record)
+    writer = csv.DictWriter(table, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return table.getvalue().rstrip()
