@@ -103,7 +103,7 @@ def test_a_published_folder_holds_weights_card_scores_and_their_sums(export, fin
     [
         ("a.pt", "a.tflite", "must end in .onnx, .pt2", ()),
         ("foreign.pt", "a.pt2", "neither a checkpoint of this project nor a published one", ()),
-        ("published.pt", "a.pt2", "holds no text embeddings", ()),
+        ("published.pt", "a.pt2", "lacks its text embeddings", ()),
         ("published-t.pt", "a.pt", "holds weights alone already: --output must end in .onnx or .pt2", ()),
         ("a.pt", "a.onnx", "argument --opset: invalid choice: 16", ("--opset", "16")),
     ],

@@ -156,7 +156,7 @@ def test_the_domain_is_clips(tmp_path, capsys, labels):
 def test_a_published_network_with_text_takes_it_from_a_labelled_folder(tmp_path):
     torch.save({"state_dict": published_state("mixcldehazenet_t")}, "published.pth")
     write_image("in/a.png", noise(41, 50))
-    with pytest.raises(ValueError, match="published.pth: a MixCLDehazeNet checkpoint holds no text embeddings"):
+    with pytest.raises(ValueError, match="published.pth: a MixCLDehazeNet checkpoint lacks its text embeddings"):
         run("--domain", "indoor", checkpoint="published.pth")
     classes = ("indoor", "outdoor")
     domains = Domains(
