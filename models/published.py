@@ -76,7 +76,7 @@ def load_published(saved, text=None):
     published = unwrap(saved)
     size, fusion = find_size(published), "parametric" if needs_text(published) else "none"
     if fusion == "parametric" and text is None:
-        raise ValueError("a MixCLDehazeNet checkpoint lacks its text embeddings: give a labelled split by --text FOLDER")
+        raise ValueError("a MixCLDehazeNet checkpoint lacks its text embeddings: name a labelled split by --text")
     network = build_model(size, fusion, text=text)
     state = {rename(name): value for name, value in published.items() if not WITHOUT_EFFECT.fullmatch(name)}
     if fusion == "parametric":
