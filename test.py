@@ -28,9 +28,9 @@ from tqdm import tqdm
 from datasets.batches import Batches
 from datasets.domains import open_domains, prob_of, read_labels
 from datasets.images import to_image, write_image
+from datasets.listing import fingerprint
 from datasets.order import same_size_batches
-from datasets.pairs import fingerprint, open_split
-from datasets.samples import EvaluationSamples, Outputs
+from datasets.pairs import EvaluationSamples, Outputs, open_split
 from models import describe, inference_form, is_published, kernels_report, needs_text, network_of, use_plain
 from models.clip import identify
 from utils import checkpoint, distributed, results
@@ -56,7 +56,7 @@ def test(config, device):
 
     # Data: the pairs of the split, known by their fingerprint.
     pairs = on_main(open_split)(config.data, config.data.test)
-    digits = on_main(fingerprint)(pairs)
+    digits = on_main(fingerprint)(pairs.hazy, pairs.clear)
     if config.test.input == "clear":
         pairs.input = pairs.clear
 

@@ -17,8 +17,8 @@ import models
 from datasets.batches import Batches
 from datasets.domains import STAND_IN, stand_in_text
 from datasets.order import TrainingOrder, same_size_batches
-from datasets.samples import EvaluationSamples, TrainingSamples
-from datasets.training_data import count_training_pairs, open_training, validation_crop
+from datasets.pairs import EvaluationSamples, TrainingSamples
+from datasets.training_data import count_training_pairs, open_training
 from models.clip import identify
 from utils import checkpoint, distributed
 from utils.clock import Clock, say
@@ -62,7 +62,7 @@ def train(config, device):
 
     # Run folder: from here on a signal is remembered. `saved` is the checkpoint to resume from, if there is one.
     stop, folder = StopSignal(), RunFolder(config)
-    saved = folder.open(identity, data.text_facts(config.text.labels))
+    saved = folder.open(identity, data.domains and data.domains.text_facts(config.text.labels))
 
     # Network and loss: fresh, or from the weights of model.init; a resumed run needs neither.
     network = build_network(config.model, settings.crop, data.domains and data.domains.text, start=not saved).to(device)
@@ -187,7 +187,8 @@ def training_batches(data, config, step, device):
 
 def validation_batches(data, config, device):
     """A loader of this process's share of the validation images, whole or cropped as the settings ask."""
-    samples = EvaluationSamples(data.pairs, data.prob, validation_crop(config))
+    crop = config.train.crop if config.data.val == "test-crop" else config.data.val_crop
+    samples = EvaluationSamples(data.pairs, data.prob, crop)
     order = same_size_batches(samples.sizes, config.test.batch, distributed.rank(), distributed.world_size())
     return Batches(samples, order, device, config.data.workers)
 

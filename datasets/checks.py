@@ -1,13 +1,14 @@
 """Check whether a data set can be trusted: what its splits hold, and what is wrong with pairs or images.
 
-Start reading at `check`. Every file is read once, by threads, for its fingerprint and its checks. The thresholds were
-measured on 211 real pairs (RESIDE's SOTS, one of Dense-Haze) and 200 rendered ones.
+Start reading at `check`. The thresholds were measured on 211 real pairs (RESIDE's SOTS, one of Dense-Haze) and 200
+rendered ones.
 """
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations
+from functools import cache
+from itertools import chain, combinations
 from pathlib import Path
 
 import cv2
@@ -17,8 +18,8 @@ from tqdm import tqdm
 
 from .batches import num_cores
 from .images import load, read_image, shrink
-from .listing import LAYOUT, list_images
-from .pairs import combine, fingerprint_entry, match
+from .listing import LAYOUT, fingerprint, list_images
+from .pairs import match
 
 KINDS = {  # of defects, in the order in which they are reported
     "missing": "images without a partner",
@@ -49,6 +50,7 @@ WHITE, WHITE_SHARE = 245, 0.9  # level and share of the pixels of a border's row
 # 0.99 and 0.85. Photographs from one window, hours apart (RESIDE has them): up to 0.99 and 0.75.
 ALIKE, SAME = 0.95, 0.8
 FLAT = 0.5  # 8-bit levels of structure below which all pictures look alike
+NO_SKETCH = np.zeros(32 * 32, np.float32)
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,7 @@ class Defect:
 
 @dataclass(frozen=True)
 class Split:
-    """What a split holds. sizes: how many pairs are of each. formats: how many images are of each, and of which bits.
-
-    clear: {sketch, as bytes: path} of the distinct clear images.
-    """
+    """What a split holds. sizes, formats: how many images are of each. clear: {sketch as bytes: path} without twins."""
 
     name: str
     num_pairs: int
@@ -76,24 +75,18 @@ class Split:
 
 
 def find_splits(root):
-    """Names of a folder's splits, train first and test last. Raises ValueError if it has no splits."""
-    root = Path(root)
-    names = [path.parent.name for path in root.glob("*/hazy") if (path.parent / "GT").is_dir()]
+    """Names of a folder's splits, test last. Raises ValueError if it has no splits."""
+    names = [path.parent.name for path in Path(root).glob("*/hazy") if (path.parent / "GT").is_dir()]
     if not names:
         raise ValueError(f"{root} has no splits: {LAYOUT}; a raw release is laid out by --from RAW --to FOLDER")
-    return sorted(names, key=lambda name: (name == "test", name != "train", name))
+    return sorted(names, reverse=True)
 
 
 def check(root, names, max_pixels):
     """The Splits of those names, and their Defects. Raises ValueError naming a folder that has no images."""
-    splits, defects = [], []
-    for name in names:
-        split, found = check_split(Path(root) / name, max_pixels)
-        splits.append(split)
-        defects += found
-    for one, other in combinations(splits, 2):
-        defects += leaks(one, other)
-    return splits, defects
+    splits, defects = zip(*(check_split(Path(root) / name, max_pixels) for name in names), strict=True)
+    leaked = [leaks(one, other) for one, other in combinations(splits, 2)]
+    return splits, list(chain(*defects, *leaked))
 
 
 def check_split(folder, max_pixels):
@@ -104,39 +97,32 @@ def check_split(folder, max_pixels):
     lonely += [clear.path(i) for i in np.setdiff1d(np.arange(len(clear)), partners)]
     defects = [Defect("missing", (path,), "has no partner") for path in lonely]
     pairs = [(hazy.path(i), clear.path(partner)) for i, partner in enumerate(partners) if partner >= 0]
-    sizes, formats, entries, sketches = Counter(), Counter(), [], {}
+    headers, sketches = [], {}
     with ThreadPoolExecutor(num_cores()) as pool:  # decoding and transforms release Python's lock
         results = pool.map(lambda paths: read_pair(paths, max_pixels), pairs)
         for paths, result in tqdm(zip(pairs, results, strict=True), str(folder), len(pairs), unit="pair", disable=None):
-            if isinstance(result, str):
-                defects.append(Defect("unreadable", paths, result))
-                continue
-            headers, pair_entries, clear_sketch, found = result
-            sizes["{1} x {0}".format(*headers[0].size)] += 1
-            formats.update(f"{header.format}, {header.bits} bit" for header in headers)
-            entries += pair_entries
+            both, clear_sketch, found = result
+            headers += both
             sketches.setdefault(clear_sketch.tobytes(), paths[1])
             defects += [Defect(kind, paths, reason) for kind, reason in found]
-    return Split(folder.name, len(pairs), sizes, formats, combine(entries), sketches), defects
+    sizes = Counter("{1} x {0}".format(*header.size) for header in headers)
+    formats = Counter(f"{header.format}, {header.bits} bit" for header in headers)
+    return Split(folder.name, len(pairs), sizes, formats, fingerprint(hazy, clear), sketches), defects
 
 
 def read_pair(paths, max_pixels):
-    """Read one pair: both Headers and entries for the fingerprint, the clear image's sketch, and its defects.
-
-    Defects are (kind, reason). Returns the reason alone, a string, for a pair that cannot be read.
-    """
+    """Read one pair: both Headers, the clear image's sketch, and (kind, reason) of what is wrong."""
     try:
         headers, images = zip(*(load(path, max_pixels) for path in paths), strict=True)
-        entries = [fingerprint_entry(path) for path in paths]
-    except (ValueError, OSError) as error:
-        return str(error)
+    except ValueError as error:
+        return [], NO_SKETCH, [("unreadable", str(error))]
     hazy, clear = (shrink(np.ascontiguousarray(image[:, :, :3]), SIDE) for image in images)
     (h1, w1), (h2, w2) = (header.size for header in headers)
     if (h1, w1) == (h2, w2):
         defects = list(check_pair(hazy, clear, max(h1, w1) / max(hazy.shape[:2])))
     else:
         defects = [("unequal", f"hazy is {w1} x {h1}, clear {w2} x {h2}")]
-    return headers, entries, sketch(clear), defects
+    return headers, sketch(clear), defects
 
 
 def check_pair(hazy, clear, scale):
@@ -215,16 +201,15 @@ def leaks(one, other):
 
     A picture compressed or resized otherwise has nearly the same sketch; what looks alike is compared at more pixels.
     """
+
+    @cache
+    def fine(path):
+        return sketch(shrink(read_image(path), SIDE), 128)
+
     known, new = (np.frombuffer(b"".join(split.clear), np.float32).reshape(-1, 32 * 32) for split in (one, other))
-    known_paths, new_paths = list(one.clear.values()), list(other.clear.values())
-    alike = known @ new.T > ALIKE
-    for column in np.flatnonzero(alike.any(0)):
-        fine = fine_sketch(new_paths[column])
-        same = (known_paths[row] for row in np.flatnonzero(alike[:, column]))
-        same = next((path for path in same if fine_sketch(path) @ fine > SAME), None)
+    known_paths = list(one.clear.values())
+    for path, alike in zip(other.clear.values(), new @ known.T > ALIKE, strict=True):
+        candidates = [known_paths[i] for i in np.flatnonzero(alike)]
+        same = [candidate for candidate in candidates if fine(candidate) @ fine(path) > SAME]
         if same:
-            yield Defect("leaked", (new_paths[column], same), f"shows the same picture as {same}")
-
-
-def fine_sketch(path):
-    return sketch(shrink(read_image(path), SIDE), 128)
+            yield Defect("leaked", (path, same[0]), f"shows the same picture as {same[0]}")

@@ -14,7 +14,13 @@ LINE = 16  # height of a line of text in pixels
 
 def write_contact_sheet(folder, domains):
     """Write <folder>/domains.png: two rows a class, the most certain and the least certain images labelled so."""
-    rows = list(examples(domains))
+    rows, labels, certainty = [], domains.prob.argmax(1), domains.prob.max(1)
+    for number, name in enumerate(domains.classes):
+        own = np.flatnonzero(labels == number)
+        own = own[np.argsort(-certainty[own], kind="stable")]
+        for how, indices in (("most", own[:EXAMPLES]), ("least", own[EXAMPLES:][-EXAMPLES:][::-1])):
+            if len(indices):
+                rows.append((f"{name}: {len(own)} of {len(domains.names)} images, {how} certain", indices))
     sheet = Image.new("RGB", (EXAMPLES * SIDE, len(rows) * (SIDE + 2 * LINE)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(LINE - 4)
     for row, (title, indices) in enumerate(rows):
@@ -23,18 +29,7 @@ def write_contact_sheet(folder, domains):
         for column, index in enumerate(indices):
             thumbnail = Image.fromarray(shrink(read_image(Path(folder) / "hazy" / domains.names[index]), SIDE))
             sheet.paste(thumbnail, (column * SIDE, top + LINE))
-            how = "by hand" if domains.given[index] else f"{domains.prob[index].max():.2f}"
+            how = "by hand" if domains.given[index] else f"{certainty[index]:.2f}"
             caption = f"{how}  {domains.names[index]:.22}"
             draw.text((column * SIDE + 2, top + LINE + thumbnail.height), caption, "black", font)
     write_image(Path(folder) / "domains.png", np.asarray(sheet))
-
-
-def examples(domains):
-    """Yield a title and the indices of a row's images: for every class the most certain, then the least certain."""
-    labels, certainty = domains.prob.argmax(1), domains.prob.max(1)
-    for number, name in enumerate(domains.classes):
-        own = np.flatnonzero(labels == number)
-        own = own[np.argsort(-certainty[own], kind="stable")]
-        for how, indices in (("most", own[:EXAMPLES]), ("least", own[EXAMPLES:][-EXAMPLES:][::-1])):
-            if len(indices):
-                yield f"{name}: {len(own)} of {len(domains.names)} images, {how} certain", indices

@@ -15,10 +15,17 @@ import cv2
 import numpy as np
 import tifffile
 from PIL import Image
-from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
+from tifffile import EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
 FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "MPO": "JPEG", "BMP": "BMP", "WEBP": "WEBP"}  # Pillow's name: ours
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes of a TIFF or BigTIFF
+TIFF_GREY = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
+TIFF_CHANNELS = {  # by colours and bits: what Pillow reads exactly, and OpenCV in 16 bits
+    PHOTOMETRIC.RGB: {8: (3, 4), 16: (3, 4)},
+    PHOTOMETRIC.MINISBLACK: {1: (1,), 8: (1, 2), 16: (1,)},
+    PHOTOMETRIC.MINISWHITE: {1: (1,), 8: (1,)},
+    PHOTOMETRIC.PALETTE: {8: (1,)},
+}
 GREY, COLOUR = ("1", "L", "LA", "I;16"), ("P", "PA", "RGB", "RGBA")  # Pillow's modes
 TO_RGB = {2: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}  # by OpenCV's channels; 2: dimensions
 ORIENTATION, ICC_PROFILE = 274, 34675  # tags of EXIF and TIFF
@@ -39,25 +46,21 @@ class Header:
     """An image file's kind, known before its pixels are decoded.
 
     format: PNG, JPEG, BMP, WEBP or TIFF. size: (height, width), upright. bits: 8 or 16 a channel. grey: of one colour
-    channel. lossless: of WebP. orientation: EXIF's, 1 to 8, where `decode` has to turn the image; TIFFs are turned by
-    their decoders. icc_profile, exif: bytes, or None; the EXIF of TIFFs is not read.
+    channel. orientation: EXIF's, 1 to 8, where `decode` has to turn the image; TIFFs are turned by their decoders.
+    icc_profile, exif: bytes, or None; the EXIF of TIFFs is not read.
     """
 
     format: str
     size: tuple
     bits: int
     grey: bool
-    lossless: bool = False
     orientation: int = 1
     icc_profile: bytes | None = None
     exif: bytes | None = None
 
 
 def read_header(file):
-    """The Header of an opened image file.
-
-    Raises ValueError for a kind that is not supported. Of a broken file, Pillow and tifffile raise anything.
-    """
+    """The Header of an opened image file. An unsupported kind raises ValueError, a broken file anything."""
     start = file.read(4)
     file.seek(0)
     if not start:
@@ -77,45 +80,28 @@ def read_header(file):
         }
     )
     orientation, exif = read_exif(image.info.get("exif"))
-    file.seek(0)
-    return Header(
-        FORMATS[image.format],
-        image.size if orientation > 4 else image.size[::-1],
-        16 if deep else 8,
-        image.mode in GREY or "LA;16" in layout,
-        image.format == "WEBP" and b"VP8L" in file.read(),
-        orientation,
-        image.info.get("icc_profile"),
-        exif,
-    )
+    size = image.size if orientation > 4 else image.size[::-1]
+    grey, profile = image.mode in GREY or "LA;16" in layout, image.info.get("icc_profile")
+    return Header(FORMATS[image.format], size, 16 if deep else 8, grey, orientation, profile, exif)
 
 
 def tiff_header(tiff):
     """The Header of a TIFF file, by its tags: of one image, behind which reduced copies and masks may lie."""
-    page, deep = tiff.pages[0], tiff.pages[0].bitspersample == 16
-    colours, planes = PHOTOMETRIC(page.photometric), page.planarconfig == 2
-    palette, white = colours == PHOTOMETRIC.PALETTE, colours == PHOTOMETRIC.MINISWHITE
-    jpeg = colours == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.JPEG  # libtiff makes it RGB
-    grey, rgb = white or colours == PHOTOMETRIC.MINISBLACK, jpeg or colours == PHOTOMETRIC.RGB
-    extra = page.samplesperpixel - (3 if rgb else 1)
+    page = tiff.pages[0]
+    colours, bits, channels = PHOTOMETRIC(page.photometric), page.bitspersample, page.samplesperpixel
+    known = channels in TIFF_CHANNELS.get(colours, {}).get(bits, ()) and page.sampleformat == SAMPLEFORMAT.UINT
     refuse(
         {
             "several images": page.is_reduced or any(not (p.is_reduced or p.is_mask) for p in tiff.pages[1:]),
-            f"{colours.name} colours": not (grey or rgb or palette),
-            f"{page.bitspersample}-bit {page.dtype} samples": page.bitspersample not in (1, 2, 4, 8, 16)
-            or page.sampleformat != SAMPLEFORMAT.UINT,
-            f"{page.samplesperpixel} channels": extra not in ((0,) if palette else (0, 1)),
-            "palettes of 8 bits": palette and page.colormap.max() < 256,  # readers disagree on them
+            f"{bits}-bit {page.dtype} {colours.name} files of {channels} channel(s)": not known,
+            f"planes of {bits}-bit {colours.name}": page.planarconfig == 2 and (bits, channels) not in ((8, 3), (8, 4)),
+            "palettes of 8 bits": page.colormap is not None and page.colormap.max() < 256,  # readers disagree on them
             "colours multiplied by alpha": EXTRASAMPLE.ASSOCALPHA in page.extrasamples,
-            # what Pillow in 8 bits and OpenCV in 16 bits mistake
-            f"{colours.name} planes of {page.bitspersample} bits": planes and (deep or not rgb),
-            f"{colours.name} files of 16 bits and {page.samplesperpixel} channels": deep
-            and (palette or white or grey and extra),
         }
     )
     turned = page.tags.valueof(ORIENTATION, 1) > 4
     size = page.shaped[2:4][:: -1 if turned else 1]
-    return Header("TIFF", size, 16 if deep else 8, grey, icc_profile=page.tags.valueof(ICC_PROFILE))
+    return Header("TIFF", size, max(bits, 8), colours in TIFF_GREY, icc_profile=page.tags.valueof(ICC_PROFILE))
 
 
 def refuse(problems):

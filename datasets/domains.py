@@ -46,10 +46,7 @@ class Domains:
         return [self.classes[i] for i in self.prob.argmax(1)]
 
     def text_facts(self, labels):
-        """How the text features were made, in plain Python: the record that a checkpoint keeps.
-
-        labels: "soft" or "hard", as the network is given them.
-        """
+        """What a checkpoint keeps of this, in plain Python. labels: "soft" or "hard", as the network is given them."""
         facts = {name: getattr(self, name) for name in ("encoder", "weights", "source", "zero_shot", "beta2", "beta3")}
         return facts | {"classes": list(self.classes), "prompts": list(self.prompts), "labels": labels}
 
@@ -85,10 +82,7 @@ def one_hot(classes, label):
 
 
 def save_domains(folder, domains, table=True):
-    """Write <folder>/domains.npz and, with `table`, domains.csv: name, domain, one probability a class.
-
-    The probabilities of a label that a person gave are written as 1 and 0.
-    """
+    """Write <folder>/domains.npz and, with `table`, domains.csv: there, labels by hand have probabilities 1 and 0."""
     buffer = io.BytesIO()
     np.savez(buffer, **{name: np.array(getattr(domains, name)) for name in FIELDS})
     write_bytes(Path(folder) / "domains.npz", buffer.getvalue())
@@ -165,10 +159,10 @@ def open_domains(folder, text, weights=None):
 
 
 def prob_of(domains, names, labels="soft", shuffle_seed=None):
-    """N x K float32 probabilities of the named images.
+    """N x K float32 probabilities of the named images. Raises ValueError when an image has no label.
 
     labels: "soft" as they are, "hard" one-hot of the most likely class. shuffle_seed: give each image another, random
-    image's probabilities (the ablation's control). Raises ValueError when an image has no label.
+    image's probabilities (the ablation's control).
     """
     row = {plain(name): i for i, name in enumerate(domains.names)}
     found = [row.get(plain(name)) for name in names]
@@ -203,11 +197,11 @@ def read_labels(folder, classes, by_hand=False):
             raise ValueError(f"{where}: {domain!r} is not in text.classes ({known}): correct it, or move the file away")
         if image is None:
             strays.append(f"{where}: {row['name']!r} is not an image of {hazy}")
-        elif labels.setdefault(image, domain) != domain:
-            raise ValueError(f"{where}: {image} is labelled twice, differently")
+        else:
+            labels[image] = domain
     if strays and len(labels) < len(images):
         example = min(set(images.values()) - set(labels))
-        raise ValueError(f"{strays[0]} ({len(strays)} such lines): write file names such as {example!r}, or delete it")
+        raise ValueError(f"{strays[0]} ({len(strays)} in all): write file names such as {example!r}, or delete it")
     return labels
 
 
@@ -217,10 +211,7 @@ def plain(name):
 
 
 def read_rows(path):
-    """Pairs of "file, line" and a dict of every line. Columns are separated by commas or, as in Excel, semicolons.
-
-    Raises ValueError when the file cannot be read or lacks its first line.
-    """
+    """Pairs of "file, line" and a dict of every line. Columns are separated by commas or, as in Excel, semicolons."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         delimiter = "," if "," in text.partition("\n")[0] else ";"

@@ -28,14 +28,12 @@ def is_image(path):
     return has_image_name(path.name) and path.is_file()
 
 
-def left_out(paths):
-    """Count the files that are not read, by ending, in words; "" without any.
-
-    Images among them lie in subfolders, or are links to nothing.
-    """
+def note_left_out(place, paths):
+    """Print a note that counts, by ending, files that are not read; images among them lie in subfolders."""
     endings = Counter(path.suffix.lower() or "no ending" for path in paths if path.name[0] != "." and not path.is_dir())
-    named = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(5))
-    return named and f"files left out, of other kinds or in subfolders: {named}"
+    if endings:
+        named = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(5))
+        print(f"note: {place}: files left out, of other kinds or in subfolders: {named}")
 
 
 @contextmanager
@@ -45,10 +43,10 @@ def naming(path):
         yield
     except MemoryError:
         raise
-    except UnidentifiedImageError:
-        raise ValueError(f"{path} cannot be read: it is not an image, or it is damaged") from None
     except Exception as error:  # a broken file fails in many ways
-        raise ValueError(f"{path} cannot be read: {first_line(error)}") from None
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "it is not an image, or it is damaged" if unknown else first_line(error)
+        raise ValueError(f"{path} cannot be read: {reason}") from None
 
 
 def load(path, max_pixels=None):

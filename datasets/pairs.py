@@ -1,20 +1,19 @@
-"""Folders of image pairs, <root>/<split>/hazy/NAME and <root>/<split>/GT/NAME, matched when they are opened."""
+"""Folders of image pairs, <root>/<split>/hazy/NAME and <root>/<split>/GT/NAME, and samples made of them."""
 
 import copy
-import hashlib
 import os
 import re
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.utils.data import Dataset
 
-from utils.files import sha256
-
-from .images import read_image
-from .listing import list_images, read_sizes
+from .augment import augment, centre_crop, thin
+from .images import read_image, to_tensor
+from .listing import list_folder, list_images, read_sizes
 from .synthetic import make_demo
 
 
@@ -69,10 +68,7 @@ class Pairs:
         return both[0]
 
     def read(self, index):
-        """The input and the clear image, H x W x 3 of one size, uint8 or uint16.
-
-        Raises ValueError naming what cannot be read, is too large or of unequal size.
-        """
+        """The input and the clear image, H x W x 3, uint8 or uint16. Raises ValueError, also if their sizes differ."""
         images = [read_image(listing.path(index), self.max_pixels) for listing in (self.input, self.clear)]
         if images[0].shape != images[1].shape:
             self.refuse_unequal(index, *(image.shape[:2] for image in images))
@@ -134,8 +130,7 @@ def match(names, others):
 def hold_out(names, share, seed):
     """Split pairs into those to train on and those held out for validation, as two sorted lists of indices.
 
-    Images of one scene stay together. About `share` of the images, at least one and at most all but one scene's, are
-    held out, chosen by the seed.
+    Images of one scene stay together. About `share` of the images are held out, by the seed; never all scenes.
     """
     scenes = {}
     for index, name in enumerate(names):
@@ -151,22 +146,60 @@ def hold_out(names, share, seed):
     return sorted(set(range(len(names))) - set(held)), sorted(held)
 
 
-def fingerprint(pairs):
-    """16 hexadecimal digits of the names and contents of all images of a Pairs, hazy and clear.
+class TrainingSamples(Dataset):
+    """Augmented crops of pairs, fetched by (image, position): the same position always gives the same sample."""
 
-    The same for every copy of a split, wherever it lies and whether its files are links. Reads every file: about a
-    second a gigabyte on two cores, once the disk has given it.
+    def __init__(self, pairs, prob, seed, crop, edge_decay=0, flip=True, rotate=False, haze_strength=None, unknown=0):
+        """prob: N x K, of the N pairs. haze_strength: as in `thin`; None: the haze stays. unknown: the share of samples
+        whose domain is hidden: uniform probabilities. The rest as in `augment`."""
+        self.pairs, self.prob, self.seed, self.haze_strength, self.unknown = pairs, prob, seed, haze_strength, unknown
+        self.crop, self.edge_decay, self.flip, self.rotate = crop, edge_decay, flip, rotate
+
+    def __getitem__(self, sample):
+        """Returns hazy and clear (3 x crop x crop in [-1, 1]), prob (K) and name."""
+        index, position = sample
+        rng = np.random.default_rng((self.seed, 2, position))
+        images = augment(self.pairs.read(index), rng, self.crop, self.edge_decay, self.flip, self.rotate)
+        hazy, clear = map(to_tensor, images)
+        prob = self.prob[index]
+        return {
+            "hazy": thin(hazy, clear, rng, self.haze_strength) if self.haze_strength else hazy,
+            "clear": clear,
+            "prob": np.full_like(prob, 1 / len(prob)) if rng.random() < self.unknown else prob,
+            "name": self.pairs.names[index],
+        }
+
+
+class EvaluationSamples(Dataset):
+    """Whole images, or centre crops, fetched by index. sizes: each one's (height, width). Raises as `Pairs.sizes`."""
+
+    def __init__(self, pairs, prob, crop=None):
+        self.pairs, self.prob, self.crop = pairs, prob, crop or 2**30
+        self.sizes = np.minimum(pairs.sizes, self.crop).tolist()
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        """Returns hazy and clear (3 x H x W in [-1, 1]), prob (K) and index."""
+        hazy, clear = (to_tensor(centre_crop(image, self.crop)) for image in self.pairs.read(index))
+        return {"hazy": hazy, "clear": clear, "prob": self.prob[index], "index": index}
+
+
+class Outputs(torch.nn.Module):
+    """Another method's images for the pairs of a split, called like a network.
+
+    Raises ValueError naming images that are missing, belong to no pair (see `match`), or differ in size.
     """
-    files = [side.path(i) for side in (pairs.hazy, pairs.clear) for i in range(len(side))]
-    with ThreadPoolExecutor(8) as pool:  # hashlib and reading leave the other threads alone
-        return combine(pool.map(fingerprint_entry, files))
 
+    def __init__(self, folder, pairs):
+        super().__init__()
+        if not Path(folder).is_dir():
+            raise ValueError(f"test.outputs={folder} is not a folder")
+        self.pairs = pairs.replaced(input=partners(pairs.hazy, list_folder(Path(folder))))
+        _ = self.pairs.sizes  # read here, so that a mistake shows before any work
 
-def fingerprint_entry(path):
-    """What the fingerprint takes in of one file."""
-    return f"{path.parent.name}/{path.name}\0{path.stat().st_size}\0{sha256(path)}\n"
-
-
-def combine(entries):
-    """The fingerprint of entries in any order."""
-    return hashlib.sha256("".join(sorted(entries)).encode()).hexdigest()[:16]
+    def forward(self, hazy, index):
+        """hazy: B x 3 x H x W. index: B x 1. Returns B x 3 x H x W in [-1, 1], the centre where hazy is the centre."""
+        images = [self.pairs.read(i)[0] for i in index[:, 0].int().tolist()]
+        return torch.stack([to_tensor(centre_crop(image, max(hazy.shape[2:]))) for image in images]).to(hazy)

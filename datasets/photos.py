@@ -10,14 +10,13 @@ import tifffile
 
 from utils.files import write_bytes
 
-from .images import is_image, left_out
+from .images import is_image, note_left_out
 from .listing import walk
 
-QUALITY = {
+QUALITY = {  # WebP is written lossy
     "JPEG": [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
     "WEBP": [cv2.IMWRITE_WEBP_QUALITY, 95],
 }
-LOSSLESS = [cv2.IMWRITE_WEBP_LOSSLESS_MODE, cv2.IMWRITE_WEBP_LOSSLESS_PRESERVE_COLOR]  # also where all is transparent
 
 
 def find_photos(arguments, output):
@@ -40,21 +39,15 @@ def find_photos(arguments, output):
             files = (file for file in files if output not in file.resolve().parents)
         files = set(files)
         images = {file for file in files if is_image(file)}
-        others = left_out(files - images)
+        note_left_out(argument, files - images)
         if not images:
-            problem = "names no images" if path.exists() or glob.has_magic(argument) else "does not exist"
-            raise ValueError(f"--input {argument} {problem}{others and f', {others}'}")
-        if others:
-            print(f"note: {argument}: {others}")
+            raise ValueError(f"--input {argument} does not exist or holds no images")
         found |= {(file.resolve(), file.relative_to(root)): file for file in images}
     return sorted(((file, name) for (_, name), file in found.items()), key=lambda pair: str(pair[1]))
 
 
 def plan(photos, output, compare, overwrite):
-    """Where each photo's result goes, and its comparison or None: <output>/NAME, <output>/compare/NAME.
-
-    Raises ValueError when two photos would go to one place, or an existing file would be overwritten.
-    """
+    """Where each photo's result goes, and its comparison or None: <output>/NAME, <output>/compare/NAME."""
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file: name a folder")
     targets = [(output / name, output / "compare" / name if compare else None) for _, name in photos]
@@ -68,17 +61,15 @@ def plan(photos, output, compare, overwrite):
                 raise ValueError(f"{target} is an input and would be overwritten: choose another --output")
     existing = [target for target in taken if target.exists()]
     if existing and not overwrite:
-        raise ValueError(
-            f"{len(existing)} of {len(taken)} results exist, first {existing[0]}: "
-            "add --overwrite or --skip-existing, or choose another --output"
-        )
+        remedy = "add --overwrite or --skip-existing, or choose another --output"
+        raise ValueError(f"{len(existing)} of {len(taken)} results exist, first {existing[0]}: {remedy}")
     return targets
 
 
 def write_photo(path, image, header):
     """Write H x W x 3 or H x W x 4, as `load` returns it, as a file of the kind that its Header describes.
 
-    JPEG and lossy WebP have quality 95; grey with alpha becomes RGBA. The file is written aside and moved into place.
+    JPEG and WebP have quality 95; grey with alpha becomes RGBA. The file is written aside and moved into place.
     Raises ValueError naming the file when its format cannot hold the image.
     """
     if header.grey:  # a network's grey is not exactly grey
@@ -99,7 +90,7 @@ def encode_opencv(image, header):
         cv2.IMAGE_METADATA_EXIF: header.exif and header.exif.removeprefix(b"Exif\0\0"),
     }
     kept = {kind: np.frombuffer(value, np.uint8) for kind, value in kept.items() if value}
-    options = LOSSLESS if header.lossless else QUALITY.get(header.format, [])
+    options = QUALITY.get(header.format, [])
     done, data = cv2.imencodeWithMetadata(f".{header.format.lower()}", image, [*kept], [*kept.values()], options)
     if not done:
         raise ValueError("it is too large or too deep, or its colour profile is broken")

@@ -5,10 +5,9 @@ such folders, at any depth, belong together if they lie beside each other; or al
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -24,19 +23,18 @@ class Release:
     last: how many of the last scenes are for testing where no folder names a split, as in the NTIRE challenges.
     """
 
-    name: str
     hazy: str
     clear: str
     last: int = 0
 
 
 RELEASES = (
-    Release("pairs of one name", r"(.+)", "{}"),
+    Release(r"(.+)", "{}"),  # pairs of one name
     # ITS 1_1_0.90179.png, OTS and SOTS outdoor 0025_0.8_0.1.jpg, SOTS indoor 1400_1.png, Haze4K 1_0.8_1.2.png
-    Release("RESIDE or Haze4K", r"(\d+)(?:_\d+(?:\.\d+)?){1,2}", "{}"),
-    Release("O-HAZE", r"(\d+)_outdoor_hazy", "{}_outdoor_gt", last=5),
-    Release("I-HAZE", r"(\d+)_indoor_hazy", "{}_indoor_gt", last=5),
-    Release("NH-HAZE or Dense-Haze", r"(\d+)_hazy", "{}_gt", last=5),
+    Release(r"(\d+)(?:_\d+(?:\.\d+)?){1,2}", "{}"),
+    Release(r"(\d+)_outdoor_hazy", "{}_outdoor_gt", last=5),  # O-HAZE
+    Release(r"(\d+)_indoor_hazy", "{}_indoor_gt", last=5),  # I-HAZE
+    Release(r"(\d+)_hazy", "{}_gt", last=5),  # NH-HAZE, Dense-Haze
 )
 SIDES = {  # of a pair, by folders in small letters
     **dict.fromkeys(("hazy", "haze", "input", "in", "its_haze", "ots", "synthetic"), "hazy"),
@@ -48,22 +46,8 @@ SPLITS = {  # by words in the names of folders
     **dict.fromkeys(("val", "validation"), "val"),
     **dict.fromkeys(("test", "testing", "sots", "hsts", "nyuhaze500"), "test"),
 }
-LOOKED_FOR = (
-    "images in folders hazy, haze, input or IN beside GT, gt, clear or target, named alike or as RESIDE (1_1_0.9.png, "
-    "1.png) and Haze4K, and 01_hazy.png with 01_GT.png as O-HAZE, I-HAZE, NH-HAZE and Dense-Haze"
-)
+LOOKED_FOR = "folders hazy, haze, input or IN beside GT, clear or target; names as RESIDE's, or 01_hazy.png, 01_GT.png"
 BORDER = 10  # pixels a side by which SOTS indoor's clear images exceed the hazy ones: the literature crops them
-
-
-@dataclass
-class RawPair:
-    """scene: what both names share. split: None where no folder names it."""
-
-    hazy: Path
-    clear: Path
-    release: Release
-    scene: str
-    split: str | None
 
 
 def lay_out(roots, to):
@@ -84,11 +68,8 @@ def lay_out(roots, to):
             write_image(target, read_image(source)[BORDER:-BORDER, BORDER:-BORDER])
         else:
             target.symlink_to(source.resolve())
-    lines = [f"{to}:"]
-    for split in sorted({pair.split for pair in pairs}):
-        named = Counter(pair.release.name for pair in pairs if pair.split == split)
-        kinds = "; ".join(f"{number:,} {name}" for name, number in named.items())
-        lines.append(f"  {split}: {named.total():,} pairs ({kinds})")
+    numbers = Counter(split for _, _, split in pairs)
+    lines = [f"{to}:", *(f"  {split}: {number:,} pairs" for split, number in sorted(numbers.items()))]
     if num_cropped := sum(cropped for _, cropped in plan.values()):
         lines.append(f"  {num_cropped:,} clear images written without their border of {BORDER} pixels")
     if alone:
@@ -97,42 +78,45 @@ def lay_out(roots, to):
 
 
 def plan_files(pairs, to):
-    """{target: (source, whether it loses its border of BORDER pixels)} of both sides.
-
-    Raises ValueError where two images would get one name.
-    """
+    """{target: (source, whether it loses its border)} of both sides. Raises ValueError where two would get one name."""
     plan = {}
-    for pair in tqdm(pairs, desc="sizes", unit="pair", delay=2, disable=None):
+    for hazy, clear, split in tqdm(pairs, desc="sizes", unit="pair", delay=2, disable=None):
         cropped = False
         with suppress(ValueError):  # an image that cannot be read: a check of the set names it
-            hazy, clear = (image_size(path, None) for path in (pair.hazy, pair.clear))
-            cropped = all(a + 2 * BORDER == b for a, b in zip(hazy, clear, strict=True))
-        clear_name = pair.hazy.stem + (".png" if cropped else pair.clear.suffix)
-        files = {f"hazy/{pair.hazy.name}": (pair.hazy, False), f"GT/{clear_name}": (pair.clear, cropped)}
-        for name, file in files.items():
-            target = to / pair.split / name
-            if plan.setdefault(target, file) != file:
-                both = f"{plan[target][0]} and {file[0]}"
-                raise ValueError(f"{both} would both become {target}: lay them out into two sets")
+            sizes = zip(image_size(hazy, None), image_size(clear, None), strict=True)
+            cropped = all(inner + 2 * BORDER == outer for inner, outer in sizes)
+        clear_name = hazy.stem + (".png" if cropped else clear.suffix)
+        for name, file in {f"hazy/{hazy.name}": (hazy, False), f"GT/{clear_name}": (clear, cropped)}.items():
+            other = plan.setdefault(to / split / name, file)
+            if other != file:
+                both = f"{other[0]} and {file[0]}"
+                raise ValueError(f"{both} would both become {to / split / name}: lay them out into two sets")
     return plan
 
 
 def find_pairs(roots):
-    """Find the RawPairs below some folders, with their splits, and the hazy images without a clear one.
+    """The (hazy, clear, split) below some folders, and the hazy images without a clear one.
 
-    Raises ValueError if there are no pairs.
+    Where no folder names a split, a scene is for training, but a release's last ones are for testing.
     """
-    pairs, alone = [], []
+    found, alone, scenes = [], [], defaultdict(set)
     for root in roots:
         places = {path: place(path, root) for path in sorted(walk(root)) if is_image(path)}
         clear = {(base, path.stem.lower()): path for path in places for base in places[path].get("clear", ())}
         for path in places:
             if bases := places[path].get("hazy"):
-                pair = find_pair(path, bases, clear, root)
-                (pairs if pair else alone).append(pair or path)
-    if not pairs:
+                partner, release, scene = find_partner(path, bases, clear)
+                if partner:
+                    found.append((path, partner, release, scene, find_split(path, root)))
+                    scenes[release, path.parent].add(scene)
+                else:
+                    alone.append(path)
+    if not found:
         raise ValueError(f"--from {', '.join(map(str, roots))} has no pairs: looked for {LOOKED_FOR}")
-    choose_splits(pairs)
+    last = {key: sorted(names)[len(names) - key[0].last :] for key, names in scenes.items()}
+    pairs = []
+    for path, partner, release, scene, split in found:
+        pairs.append((path, partner, split or ("test" if scene in last[release, path.parent] else "train")))
     return pairs, alone
 
 
@@ -148,30 +132,20 @@ def place(path, root):
     return {side: bases or [parts]} if side else {}
 
 
-def find_pair(path, bases, clear, root):
-    """The RawPair of a hazy image, or None. clear: {(base, stem): path}."""
+def find_partner(path, bases, clear):
+    """The clear image of a hazy one, the Release and the scene, or three None. clear: {(base, stem): path}."""
     for release in RELEASES:
         named = re.fullmatch(release.hazy, path.stem.lower())
         for base in bases if named else ():
             partner = clear.get((base, release.clear.format(named[1])))
             if partner:
-                return RawPair(path, partner, release, named[1], find_split(path, root))
-    return None
+                return partner, release, named[1].zfill(9)  # zeros: sorted as numbers
+    return None, None, None
 
 
 def find_split(path, root):
-    """The split of the nearest folder that names one, or None. In RAW's name and below it, words count."""
-    *above, own = root.resolve().parts[-3:]
-    folders = [re.findall(r"[a-z0-9]+", part.lower()) for part in (own, *path.relative_to(root).parts[:-1])]
-    words = [[part.lower()] for part in above] + folders
-    return next((SPLITS[word] for part in reversed(words) for word in part if word in SPLITS), None)
-
-
-def choose_splits(pairs):
-    """Give every pair a split. A scene without one is for training, but a release's last ones are for testing."""
-    scenes = {}
-    for pair in pairs:
-        scenes.setdefault((pair.release, pair.hazy.parent), set()).add(pair.scene.zfill(9))
-    for pair in pairs:
-        last = pair.release.last and sorted(scenes[pair.release, pair.hazy.parent])[-pair.release.last :]
-        pair.split = pair.split or ("test" if last and pair.scene.zfill(9) in last else "train")
+    """The split that the nearest folder names, or None. In RAW's name and below it, words count."""
+    *above, own = root.resolve().parts[-2:]
+    below = "/".join((own, *path.relative_to(root).parts[:-1]))
+    words = [part.lower() for part in above] + re.findall(r"[a-z0-9]+", below.lower())
+    return next((SPLITS[word] for word in reversed(words) if word in SPLITS), None)

@@ -23,10 +23,6 @@ class LabelledPairs:
     def __len__(self):
         return len(self.pairs)
 
-    def text_facts(self, labels):
-        """`Domains.text_facts`, for a checkpoint; None without fusion."""
-        return self.domains and self.domains.text_facts(labels)
-
     def fingerprint(self):
         """What a resumed run recognises its data by: a digest of names, labels and text, then one of the images.
 
@@ -64,17 +60,12 @@ def open_training(config, identify):
     config: all settings. identify: from `text.weights` to what identifies the weights, a tag or "sha256:HEX".
     Raises ValueError if a set is not whole, or not labelled as the settings ask.
     """
-    labelled = []
+    labelled, text = [], config.text
     for part in open_parts(config.data, config.seed):
         domains, prob = None, np.zeros((len(part), 1), np.float32)
         if config.model.fusion != "none":
-            domains = open_domains(part.folder, config.text, identify(config.text.weights))
-            prob = prob_of(domains, part.names, config.text.labels, config.seed if config.text.shuffle else None)
+            domains = open_domains(part.folder, text, identify(text.weights))
+            prob = prob_of(domains, part.names, text.labels, config.seed if text.shuffle else None)
         labelled.append(LabelledPairs(part, prob, domains))
     _ = labelled[1].pairs.sizes  # read the headers here, in one process: a mistake is reported once
     return labelled
-
-
-def validation_crop(config):
-    """Pixels a side of the validation images' centre crops; None: whole images."""
-    return config.train.crop if config.data.val == "test-crop" else config.data.val_crop

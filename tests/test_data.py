@@ -11,8 +11,7 @@ from datasets.batches import Batches
 from datasets.images import read_image, to_image, to_tensor, write_image
 from datasets.listing import list_folder
 from datasets.order import TrainingOrder, same_size_batches
-from datasets.pairs import Pairs, hold_out, partners
-from datasets.samples import EvaluationSamples, TrainingSamples
+from datasets.pairs import EvaluationSamples, Pairs, TrainingSamples, hold_out, partners
 from tests.made import bomb, encoded, picture
 
 
@@ -37,7 +36,7 @@ FAULTS = {  # what is done to a set of a.png and b.png, and what is said of it w
     "no root": (lambda train: shutil.rmtree(train.parent), "data set folder .* does not exist: set data.root"),
     "no folder": (lambda train: shutil.rmtree(train / "GT"), "no folder .*GT"),
     "an empty folder": (lambda train: [path.unlink() for path in (train / "GT").iterdir()], "no images in .*GT"),
-    "other files": (lambda train: [path.rename(f"{path}.txt") for path in (train / "hazy").iterdir()], "2 .txt"),
+    "other files": (lambda train: [path.rename(f"{path}.txt") for path in (train / "hazy").iterdir()], "no images in"),
     "a hazy image alone": (lambda train: (train / "GT/b.png").unlink(), "1 image without a partner in .*GT, first b"),
     "a clear image alone": (lambda train: (train / "hazy/b.png").unlink(), "without a partner in .*hazy, first b"),
     "a stem twice": (
@@ -74,7 +73,7 @@ def test_a_broken_pair_is_named_by_headers_before_a_test_and_when_it_is_read_in_
     with pytest.raises(ValueError, match=message):
         TrainingSamples(pairs, np.zeros((2, 1)), 1, crop=16)[1, 0]
     (tmp_path / "train/GT/a.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"\(2 such"):
+    with pytest.raises(ValueError, match=r"\(2 "):
         EvaluationSamples(pairs, np.zeros((2, 1)))
 
 

@@ -117,9 +117,9 @@ KINDS = {
     "TIFF, LZW": (opencv(".tif", RGB), RGB),
     "TIFF, 16 bits, LZW": (opencv(".tif", RGB16), RGB16),
     "TIFF, planes": (tiff(planes(RGB), planarconfig="separate", tile=(16, 16)), RGB),
-    "TIFF, 16 bits in planes": (tiff(planes(RGB16), planarconfig="separate"), "RGB planes of 16 bits"),
+    "TIFF, 16 bits in planes": (tiff(planes(RGB16), planarconfig="separate"), "planes of 16-bit RGB"),
     "TIFF, white is 0": (tiff(255 - GREY, "miniswhite"), GREY),
-    "TIFF, 16 bits, white is 0": (tiff(65535 - GREY16, "miniswhite"), "MINISWHITE files of 16 bits"),
+    "TIFF, 16 bits, white is 0": (tiff(65535 - GREY16, "miniswhite"), "16-bit uint16 MINISWHITE files"),
     "TIFF with alpha": (tiff(RGBA, extrasamples=["unassalpha"]), RGBA),
     "TIFF, colours multiplied by alpha": (tiff(RGBA, extrasamples=["assocalpha"]), "multiplied by alpha"),
     "TIFF, palette": (tiff(GREY, "palette", colormap=MAP), (MAP[:, GREY] >> 8).transpose(1, 2, 0).astype(np.uint8)),
@@ -129,7 +129,7 @@ KINDS = {
     "TIFF, Lab": (tiff(RGB, "cielab"), "CIELAB"),
     "TIFF, floats": (tiff(RGB / np.float32(255)), "float32"),
     "TIFF, signed": (tiff(GREY16.astype(np.int16), "minisblack"), "int16"),
-    "TIFF, five bands": (tiff(noise(20, 30, 5), extrasamples=[0, 0], planarconfig="contig"), "5 channels"),
+    "TIFF, five bands": (tiff(noise(20, 30, 5), extrasamples=[0, 0], planarconfig="contig"), "5 channel"),
     "TIFF, two pages": (tiffs((RGB, 0), (255 - RGB, 0)), "several images"),
     "TIFF and a reduced copy": (tiffs((RGB, 0), (RGB[::2, ::2], 1)), RGB),
     "TIFF, a preview before it": (tiffs((RGB[::2, ::2], 1), (RGB, 0)), "several images"),
@@ -162,7 +162,8 @@ def test_every_kind_of_file_is_decoded_exactly_or_refused(tmp_path, kind):
     write_photo(tmp_path / "out.png", image, header)
     kept, again = load(tmp_path / "out.png")
     assert kept.format == header.format and kept.grey == (header.grey and image.shape[2] == 3)
-    assert again.shape == image.shape and (header.format == "JPEG" or np.array_equal(again, image))
+    assert again.shape == image.shape and np.array_equal(again[:, :, 3:], image[:, :, 3:])
+    assert header.format in ("JPEG", "WEBP") or np.array_equal(again, image)
 
 
 def test_too_many_pixels_are_refused(tmp_path):
@@ -247,7 +248,6 @@ def test_nothing_is_overwritten_unasked(tree):
 
 def test_an_argument_that_names_nothing_is_refused(tree):
     (tree / "empty").mkdir()
-    arguments = {"no.png": "does not exist", "empty": "no images", "*.jpg": "no images"}
-    for argument, message in {**arguments, "in/sub/c.txt": "names no images.*1 .txt"}.items():
-        with pytest.raises(ValueError, match=message):
+    for argument in ("no.png", "empty", "*.jpg", "in/sub/c.txt"):
+        with pytest.raises(ValueError, match="does not exist or holds no images"):
             find_photos([argument], tree / "out")

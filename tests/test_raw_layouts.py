@@ -69,7 +69,7 @@ def test_several_archives_become_one_set_and_a_known_border_is_cropped(tmp_path,
     for name in ("ITS", "SOTS"):
         make(tmp_path / "raw" / name, LAYOUTS[name][0])
     done = accepted(scripts, tmp_path, "check_data.py", "--from", "raw/ITS", "raw/SOTS", "--to", "set")
-    assert "train: 2 pairs (2 RESIDE or Haze4K)" in done.stdout and "1 clear images written without" in done.stdout
+    assert "train: 2 pairs" in done.stdout and "1 clear images written without" in done.stdout
     assert read_image(tmp_path / "set" / "test" / "GT" / "1400_1.png").shape == (16, 20, 3)
     refused(scripts, tmp_path, "check_data.py", "--from", "raw/ITS", "--to", "set", says="--to set is not empty")
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from datasets.images import read_image, write_image
-from datasets.pairs import Pairs, fingerprint, match
-from datasets.samples import Outputs
+from datasets.listing import fingerprint
+from datasets.pairs import Outputs, Pairs, match
 from models import network_of
 from tests import reference
 from tests.made import make_pairs, save_network, write_labels
@@ -71,7 +71,8 @@ def test_means_are_those_of_the_rows_over_all_and_by_domain(scored):
 
 def test_results_say_what_they_are_of_and_what_it_costs(scored):
     metrics, checkpoint = read(scored)[1], scored.parents[1] / "best.pt"
-    digits = fingerprint(Pairs(scored.parents[1] / "set", "test"))
+    pairs = Pairs(scored.parents[1] / "set", "test")
+    digits = fingerprint(pairs.hazy, pairs.clear)
     assert metrics["data"] == {"name": "set", "split": "test", "fingerprint": digits}
     assert metrics["checkpoint"] == {"path": "best.pt", "sha256": sha256(checkpoint), "step": 7}
     assert metrics["selection"] == "the best PSNR on pairs held out of the training set"
