@@ -8,10 +8,9 @@ import torch
 
 from datasets.augment import augment, centre_crop, thin
 from datasets.batches import Batches
-from datasets.images import read_image, to_image, to_tensor, write_image
-from datasets.listing import list_folder
-from datasets.order import TrainingOrder, same_size_batches
-from datasets.pairs import EvaluationSamples, Pairs, TrainingSamples, hold_out, partners
+from datasets.images import write_image
+from datasets.order import TrainingOrder
+from datasets.pairs import EvaluationSamples, Pairs, TrainingSamples, hold_out
 from tests.made import bomb, encoded, picture
 
 
@@ -77,35 +76,6 @@ def test_a_broken_pair_is_named_by_headers_before_a_test_and_when_it_is_read_in_
         EvaluationSamples(pairs, np.zeros((2, 1)))
 
 
-def test_images_of_another_folder_are_matched_by_name_or_stem(tmp_path):
-    make_pairs(tmp_path)
-    for name in ("a.jpg", "b.png.png"):
-        write_image(tmp_path / "outputs" / name, picture(0, 20, 30))
-    pairs = Pairs(tmp_path, "train")
-    pairs.input = partners(pairs.hazy, list_folder(tmp_path / "outputs"))
-    assert pairs.input.names == ["a.jpg", "b.png.png"] and pairs.names == ["a.png", "b.png"]
-    assert np.array_equal(pairs.read(1)[0], picture(0, 20, 30))
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_values_survive_the_tensor_range(tmp_path, dtype):
-    image = picture(dtype=dtype)
-    write_image(tmp_path / "a.png", image)
-    tensor = to_tensor(read_image(tmp_path / "a.png"))
-    assert -1 <= tensor.min() and tensor.max() <= 1
-    assert np.array_equal(to_image(tensor, dtype), image)
-
-
-@pytest.mark.parametrize("size", [(20, 30), (64, 64), (1, 100)])
-def test_augmentation_keeps_pairs_aligned(size):
-    image = picture(3, *size)
-    options = {"crop": 24, "edge_decay": 0.5, "flip": True, "rotate": True}
-    for seed in range(20):
-        a, b = augment([image, 255 - image], np.random.default_rng(seed), **options)
-        assert a.shape == (24, 24, 3)
-        assert np.array_equal(a, 255 - b)
-
-
 def test_edge_decay_pushes_crops_to_the_edges():
     image = np.arange(100, dtype=np.uint8).reshape(100, 1, 1).repeat(100, 1)
 
@@ -123,12 +93,6 @@ def test_thinner_haze_is_haze_of_the_same_airlight_and_another_transmission():
     clear, airlight, t, s = rng.random((6, 5, 3)), np.array([0.8, 0.9, 1.0]), rng.random((6, 5, 1)), 0.3
     thinner = thin(clear * t + airlight * (1 - t), clear, rng, (s, s))
     assert np.allclose(thinner, clear * (1 - s * (1 - t)) + airlight * s * (1 - t))
-
-
-def test_centre_crop():
-    image = picture(0, 21, 30)
-    assert np.array_equal(centre_crop(image, 10), image[5:15, 10:20])
-    assert np.array_equal(centre_crop(image, 25), image[:, 2:27])
 
 
 def test_a_sample_is_a_function_of_seed_and_position(tmp_path):
@@ -152,27 +116,19 @@ def test_the_order_is_the_same_for_any_processes_parts_and_resumption():
     assert sorted(sum(sum(shares, []), []), key=lambda sample: sample[1]) == straight
 
 
-def test_equal_sizes_are_batched_and_every_image_comes_once():
-    sizes = [(3, 4), (5, 6), (3, 4), (3, 4), (5, 6)]
-    parts = [same_size_batches(sizes, 2, rank, 2) for rank in range(2)]
-    assert sorted(index for part in parts for batch in part for index in batch) == list(range(5))
-    assert all(len({sizes[i] for i in batch}) == 1 for part in parts for batch in part)
-
-
 def test_scenes_are_held_out_whole():
     names = [f"{scene:04}_{k}.png" for scene in range(10) for k in range(3)]
     kept, held = hold_out(names, 0.2, seed=1)
     assert len(held) == 6 and sorted(kept + held) == list(range(30))
     assert not {names[i][:4] for i in kept} & {names[i][:4] for i in held}
     assert hold_out(names, 0.2, seed=1) == (kept, held) != hold_out(names, 0.2, seed=2)
-
-
-def test_one_scene_cannot_be_split():
     with pytest.raises(ValueError, match="cannot be split"):
         hold_out(["0001_1.png", "0001_2.png"], 0.5, seed=1)
 
 
 def test_a_centre_crop_shortens_the_sizes(tmp_path):
+    image = picture(0, 21, 30)
+    assert np.array_equal(centre_crop(image, 10), image[5:15, 10:20])
     pairs = Pairs(make_pairs(tmp_path), "train")
     samples = EvaluationSamples(pairs, np.zeros((2, 1)), crop=24)
     assert samples.sizes == [[20, 24]] * 2

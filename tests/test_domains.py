@@ -89,7 +89,6 @@ def test_other_classes_than_before_are_no_corrections(folder):
         "name;domain;indoor;outdoor\na.png;indoor;1;0\nä.png;outdoor;0,1;0,9\n",
         'remark,"domain","name"\n"x,y",indoor,a.png\n',
         "name,domain\n\n a.png , indoor \n\n",
-        "name,domain\na.png,indoor\na.png,indoor\n",
     ],
 )
 def test_a_table_may_come_in_any_dress(folder, table):
@@ -107,8 +106,6 @@ def test_blanks_and_the_composition_of_accents_do_not_matter(folder, domains):
     [
         ("name,domain\na.png,in door\n", "line 2: 'in door' is not in text.classes"),
         ("", "must begin with the line name,domain"),
-        ("name,domain\na.png\n", "line 2: '' is not in text.classes"),
-        ("name,domain\n" + "a" * 200_000 + ",indoor\n", "cannot be read"),
         ("name,domain\nü.png,indoor\n".encode("latin1"), "write it as CSV in UTF-8"),
         ("name,domain\na,indoor\nb,outdoor\n", r"'a' is not an image of .*hazy \(2 in all\).* such as 'a.png'"),
         ("name,domain\na.png,indoor\nhazy/ä.png,outdoor\n", "line 3: 'hazy/ä.png' is not an image"),
@@ -140,7 +137,6 @@ def test_probabilities_by_name_hard_and_shuffled(domains):
         ({}, "clip.pt", None),  # the file itself is not here
         ({}, "sha256:34", "weights sha256:12, the settings ask for sha256:34"),
         ({"beta3": 0.1}, "sha256:12", "beta3 0.05, the settings ask for 0.1"),
-        ({"zero_shot": "clip"}, "sha256:12", "zero_shot calip"),
         ({"prompt": "{class}"}, "sha256:12", "prompts"),
         ({"encoder": "RN50", "accept": True}, "sha256:12", None),
     ],
@@ -176,8 +172,6 @@ class Fire:
         ({"text": None}, "domains.npz cannot be read"),
         ({"names": np.array([Fire()], dtype=object)}, "domains.npz cannot be read"),
         ({"text": np.ones((3, 512), np.float32)}, "do not fit together"),
-        ({"prob": np.ones((1, 2), np.float32)}, "do not fit together"),
-        ({"text": np.ones((2, 512))}, "do not fit together"),
         ({"prob": np.zeros((3, 2), np.float32)}, "not of sum 1"),
     ],
 )

@@ -19,7 +19,6 @@ BEST = "checkpoints/small/best.pt"
 ENCODER = ["text.encoder=local-dir:clip", "text.weights=clip/weights.pt"]
 DAMAGED = {  # the file, how it is damaged, and the command that reads it
     "checkpoint": (BEST, mutate_archive, ["test.py"]),
-    "last checkpoint": ("checkpoints/small/last.pt", mutate_archive, ["train.py"]),
     "start": (BEST, mutate_archive, ["train.py", f"model.init={BEST}", "run=new", "train.steps=1"]),
     "features": ("data/test/domains.npz", mutate_archive, ["test.py"]),
     "table": ("data/test/domains.csv", mutate_text, ["test.py"]),

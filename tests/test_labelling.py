@@ -161,11 +161,6 @@ def test_other_classes_work_by_settings_alone_down_to_training(scripts, data, vi
     assert expected.items() <= saved["text"].items() and len(saved["text"]["classes"]) == 3
 
 
-def test_a_missing_data_set_gets_the_line_that_says_where_it_is_to_be_had(tmp_path):
-    with pytest.raises(ValueError, match="data set folder .*data does not exist: set data.root, or get the set from"):
-        main(settings(tmp_path / "data", ("stand-in", "none")))
-
-
 def test_the_benchmark_of_labelling_labels(data, vit, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["label", str(data / "train"), "--encoder", vit[0], "--repeats", "1"])
     label.main()

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from datasets.decoders import Header
 from datasets.images import image_size, load, read_image
@@ -24,7 +24,7 @@ def noise(*shape, dtype=np.uint8):
 
 RGB, RGBA, RGB16, RGBA16 = (noise(20, 30, c, dtype=d) for d in (np.uint8, np.uint16) for c in (3, 4))
 GREY, GREY16 = RGB[:, :, 0], RGB16[:, :, 0]
-MAP = noise(3, 256, dtype=np.uint16)  # a TIFF palette
+PLANES, MAP = np.ascontiguousarray(RGB.transpose(2, 0, 1)), noise(3, 256, dtype=np.uint16)  # MAP: a TIFF's palette
 
 
 def pil(format, mode="RGB", array=RGB, **options):
@@ -37,18 +37,12 @@ def opencv(ending, array):
     return cv2.imencode(ending, array if array.ndim == 2 else array[:, :, [2, 1, 0, 3][: array.shape[2]]])[1].tobytes()
 
 
-def tiff(array, photometric="rgb", **options):
-    file = io.BytesIO()
-    tifffile.imwrite(file, array, photometric=photometric, metadata=None, **options)
-    return file.getvalue()
-
-
-def tiffs(*pages):
-    """A TIFF of several images: (array, subfile type)."""
+def tiff(*arrays, photometric="rgb", **options):
+    """The bytes of a TIFF file; several arrays: pages."""
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as writer:
-        for array, kind in pages:
-            writer.write(array, photometric="rgb", subfiletype=kind, metadata=None)
+        for array in arrays:
+            writer.write(array, photometric=photometric, metadata=None, **options)
     return file.getvalue()
 
 
@@ -58,22 +52,13 @@ def with_chunk(data, name, content):
     return data[:33] + chunk + data[33:]
 
 
-def bmp32(array):
-    """H x W x 4 uint8 as a BMP of 32 bits a pixel, whose fourth byte says nothing."""
-    header = struct.pack("<IiiHHIIiiII", 40, array.shape[1], -len(array), 1, 32, 0, 0, 0, 0, 0, 0)
-    return b"BM" + struct.pack("<IHHI", 54 + array.nbytes, 0, 0, 54) + header + array.tobytes()
-
-
 def pixels_of(data):
-    return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+    """What OpenCV makes of a file's bytes."""
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
 def frames(format):
     return pil(format, save_all=True, append_images=[Image.fromarray(255 - RGB)])
-
-
-def planes(array):
-    return np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
 def turned(orientation):
@@ -98,7 +83,6 @@ KINDS = {
     "PNG, palette": (pil("PNG", "P"), pixels_of(pil("PNG", "P"))),
     "PNG, palette and transparency": (pil("PNG", "P", transparency=3), pixels_of(pil("PNG", "P"))),
     "PNG, one colour transparent": (pil("PNG", transparency=(1, 2, 3)), np.dstack([RGB, GREY | 255])),
-    "PNG with a gamma": (with_chunk(opencv(".png", RGB), b"gAMA", struct.pack(">I", 100_000)), RGB),
     "PNG, animated": (frames("PNG"), "animations"),
     "JPEG": (JPEG, pixels_of(JPEG)),
     "JPEG, progressive": (pil("JPEG", progressive=True), pixels_of(pil("JPEG", progressive=True))),
@@ -108,31 +92,27 @@ KINDS = {
     "JPEG, YCCK": (CMYK.replace(b"Adobe\0d\0\0\0\0\0", b"Adobe\0d\0\0\0\0\2"), "CMYK"),
     "JPEG, cut": (JPEG[:-99], "truncated"),
     "PNG, one byte changed": (PNG[:500] + bytes([PNG[500] ^ 1]) + PNG[501:], "checksum"),
-    "WebP": (pil("WEBP", lossless=True), RGB),
     "WebP with alpha": (pil("WEBP", "RGBA", RGBA, lossless=True, exact=True), RGBA),
     "WebP, animated": (frames("WEBP"), "animations"),
     "BMP": (opencv(".bmp", RGB), RGB),
-    "BMP, 32 bits without alpha": (bmp32(np.dstack([RGB[:, :, ::-1], GREY])), RGB),
-    "BMP with alpha": (opencv(".bmp", RGBA), RGBA),
+    "BMP, 32 bits": (opencv(".bmp", RGBA), RGBA),
     "TIFF, LZW": (opencv(".tif", RGB), RGB),
     "TIFF, 16 bits, LZW": (opencv(".tif", RGB16), RGB16),
-    "TIFF, planes": (tiff(planes(RGB), planarconfig="separate", tile=(16, 16)), RGB),
-    "TIFF, 16 bits in planes": (tiff(planes(RGB16), planarconfig="separate"), "planes of 16-bit RGB"),
-    "TIFF, white is 0": (tiff(255 - GREY, "miniswhite"), GREY),
-    "TIFF, 16 bits, white is 0": (tiff(65535 - GREY16, "miniswhite"), "16-bit uint16 MINISWHITE files"),
+    "TIFF, planes": (tiff(PLANES, planarconfig="separate", tile=(16, 16)), RGB),
+    "TIFF, 16 bits in planes": (tiff(PLANES.astype(np.uint16), planarconfig="separate"), "planes of 16-bit RGB"),
+    "TIFF, white is 0": (tiff(255 - GREY, photometric="miniswhite"), GREY),
+    "TIFF, 16 bits, white is 0": (tiff(65535 - GREY16, photometric="miniswhite"), "16-bit uint16 MINISWHITE files"),
     "TIFF with alpha": (tiff(RGBA, extrasamples=["unassalpha"]), RGBA),
     "TIFF, colours multiplied by alpha": (tiff(RGBA, extrasamples=["assocalpha"]), "multiplied by alpha"),
-    "TIFF, palette": (tiff(GREY, "palette", colormap=MAP), (MAP[:, GREY] >> 8).transpose(1, 2, 0).astype(np.uint8)),
-    "TIFF, a palette of 8 bits": (tiff(GREY, "palette", colormap=MAP >> 8), "palettes of 8 bits"),
+    "TIFF, palette": (tiff(GREY, photometric="palette", colormap=MAP), np.uint8(MAP[:, GREY] >> 8).transpose(1, 2, 0)),
+    "TIFF, a palette of 8 bits": (tiff(GREY, photometric="palette", colormap=MAP >> 8), "palettes of 8 bits"),
     "TIFF, CMYK": (pil("TIFF", "CMYK"), "SEPARATED"),
     "TIFF, YCbCr": (pil("TIFF", "YCbCr"), "YCBCR"),
-    "TIFF, Lab": (tiff(RGB, "cielab"), "CIELAB"),
+    "TIFF, Lab": (tiff(RGB, photometric="cielab"), "CIELAB"),
     "TIFF, floats": (tiff(RGB / np.float32(255)), "float32"),
-    "TIFF, signed": (tiff(GREY16.astype(np.int16), "minisblack"), "int16"),
+    "TIFF, signed": (tiff(GREY16.astype(np.int16), photometric="minisblack"), "int16"),
     "TIFF, five bands": (tiff(noise(20, 30, 5), extrasamples=[0, 0], planarconfig="contig"), "5 channel"),
-    "TIFF, two pages": (tiffs((RGB, 0), (255 - RGB, 0)), "several images"),
-    "TIFF and a reduced copy": (tiffs((RGB, 0), (RGB[::2, ::2], 1)), RGB),
-    "TIFF, a preview before it": (tiffs((RGB[::2, ::2], 1), (RGB, 0)), "several images"),
+    "TIFF, two pages": (tiff(RGB, 255 - RGB), "several images"),
     "GIF": (pil("GIF"), "GIF files"),
     "AVIF": (pil("AVIF"), "AVIF files"),
     "no bytes": (b"", "empty"),
@@ -176,24 +156,21 @@ def test_too_many_pixels_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "16.png", "16.tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_put_upright_once_and_profile_and_exif_are_kept(tmp_path, name, orientation):
-    upright = np.zeros((32, 48, 3), np.uint8)
-    upright[:16, :16] = 255  # one white corner
-    stored = {
-        1: upright, 2: upright[:, ::-1], 3: np.rot90(upright, 2), 4: upright[::-1], 5: upright.swapaxes(0, 1),
-        6: np.rot90(upright), 7: np.rot90(upright, 2).swapaxes(0, 1), 8: np.rot90(upright, -1),
-    }[orientation]  # fmt: skip
+    stored = np.zeros((32, 48, 3), np.uint8)
+    stored[:16, :16] = 255  # one white corner
     path, exif, deep = tmp_path / name, turned(orientation), stored.astype(np.uint16) * 257
+    upright = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(pil("PNG", array=stored, exif=exif)))))
     if name == "16.png":
         write_photo(path, deep, Header("PNG", deep.shape[:2], 16, False, icc_profile=SRGB, exif=exif.tobytes()))
     elif name == "16.tif":
         path.write_bytes(tiff(deep, iccprofile=SRGB, extratags=[(274, "H", 1, orientation, True)]))
     else:
-        Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, icc_profile=SRGB)
+        Image.fromarray(stored).save(path, exif=exif, icc_profile=SRGB)
     header, image = load(path)
     write_photo(tmp_path / "out", image, header)
     for file in (path, tmp_path / "out"):
         header, image = load(file)
-        assert image_size(file, None) == image.shape[:2] == (32, 48) and header.icc_profile == SRGB
+        assert image_size(file, None) == image.shape[:2] == upright.shape[:2] and header.icc_profile == SRGB
         assert np.abs(image / np.iinfo(image.dtype).max * 255 - upright).mean() < 3
     with Image.open(tmp_path / "out") as image:
         assert image.getexif().get(274, 1) == 1 and (image.format == "TIFF" or image.getexif()[271] == "a camera")

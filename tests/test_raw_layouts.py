@@ -19,11 +19,8 @@ LAYOUTS = {  # of a raw tree: its files by pairs, and the hazy images of each sp
         ],
         {"test": 2},
     ),
-    "HSTS": ([("synthetic/synthetic/0586.jpg", "synthetic/original/0586.jpg")], {"test": 1}),
     "O-HAZE": ([(f"hazy/{n}_outdoor_hazy.jpg", f"GT/{n}_outdoor_GT.jpg") for n in NTIRE], {"train": 2, "test": 5}),
-    "I-HAZE": ([(f"hazy/{n}_indoor_hazy.jpg", f"GT/{n}_indoor_GT.jpg") for n in NTIRE], {"train": 2, "test": 5}),
     "NH-HAZE": ([(f"{n}_hazy.png", f"{n}_GT.png") for n in NTIRE], {"train": 2, "test": 5}),
-    "Dense": ([(f"hazy/{n}_hazy.png", f"GT/{n}_GT.png") for n in NTIRE], {"train": 2, "test": 5}),
     "Haze4K": (
         [(f"{split}/IN/1_0.8_1.2.png", f"{split}/GT/1.png") for split in ("train", "test")],
         {"train": 1, "test": 1},
