@@ -111,7 +111,7 @@ def load_domains(folder, corrected=True):
     except Exception as error:  # a broken archive fails in many ways: zip, zlib, header and pickle errors
         raise ValueError(f"{path} cannot be read ({type(error).__name__}): {remedy}") from None
     text, prob, shape = domains.text, domains.prob, (len(domains.names), len(domains.classes))
-    fits = prob.shape == shape and text.ndim == 2 and len(text) == shape[1] and len(domains.given) == shape[0]
+    fits = prob.shape == shape and text.ndim == 2 and len(text) == shape[1] and domains.given.shape == shape[:1]
     if not fits or not text.dtype == prob.dtype == np.float32 or not np.allclose(prob.sum(1), 1, atol=1e-3):
         raise ValueError(f"{path} holds arrays that do not fit together, or probabilities not of sum 1: {remedy}")
     labels = read_labels(folder, domains.classes, by_hand=True) if corrected else {}
