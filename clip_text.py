@@ -142,9 +142,8 @@ def encode(paths, zero_shot, config):
     with ThreadPoolExecutor(max(num_workers(config.data.workers), 1)) as pool, bar:
         for start in range(0, len(paths), size):
             part = slice(start, start + size)
-            batch = torch.stack(list(pool.map(read, paths[part])))
-            yield part, zero_shot.prob(batch).cpu().numpy()
-            bar.update(len(batch))
+            yield part, zero_shot.prob(torch.stack(list(pool.map(read, paths[part])))).cpu().numpy()
+            bar.update(len(paths[part]))
 
 
 if __name__ == "__main__":

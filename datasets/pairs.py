@@ -38,7 +38,7 @@ def open_split(data, split):
 class Pairs:
     """The matched pairs of one split, in the order of their hazy files' names.
 
-    hazy, clear: Listings of N images each. input: what the network is given, `hazy` unless it is replaced.
+    hazy, clear: Listings of N images each. input: what the network is given, `hazy` unless it was replaced.
     Raises ValueError naming an image without a partner, and how many there are.
     """
 
@@ -201,5 +201,5 @@ class Outputs(torch.nn.Module):
 
     def forward(self, hazy, index):
         """hazy: B x 3 x H x W. index: B x 1. Returns B x 3 x H x W in [-1, 1], the centre where hazy is the centre."""
-        images = [self.pairs.read(i)[0] for i in index[:, 0].int().tolist()]
+        images = [read_image(self.pairs.input.path(i), self.pairs.max_pixels) for i in index[:, 0].int().tolist()]
         return torch.stack([to_tensor(centre_crop(image, max(hazy.shape[2:]))) for image in images]).to(hazy)
