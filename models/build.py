@@ -9,14 +9,12 @@ MERGES = ("concat", "add")
 
 
 def build_model(size="s", fusion="calip", merge="concat", text=None, window=None):
-    """Build a freshly initialised network.
+    """Build a freshly initialised network: see MixDehazeNet.forward.
 
     size: "n", "t", "s", "b" or "l". fusion: "calip", "parametric" or "none". merge: "concat" or "add".
-    text: K x D float tensor, one unit-length text embedding a class; needed unless fusion is "none".
+    text: K x D, one unit-length text embedding a class; needed unless fusion is "none".
     window: pixels a side over which "calip" takes the image's means in evaluation mode, such as the crop that the
-    network is trained on; None: over the whole frame.
-    Returns a module network(hazy, prob): B x 3 x H x W in [-1, 1] and B x K to B x 3 x H x W, not clamped.
-    Raises ValueError for an unknown name or missing text.
+    network is trained on; None: over the whole frame. Raises ValueError for an unknown name or missing text.
     """
     for name, value, choices in (("size", size, SIZES), ("fusion", fusion, FUSIONS), ("merge", merge, MERGES)):
         if value not in choices:
@@ -35,17 +33,19 @@ def build_model(size="s", fusion="calip", merge="concat", text=None, window=None
 def describe(network):
     """What `restore` needs, in plain Python and tensors: the names that built the network, and its state dict."""
     fusion = next(name for name, kind in FUSIONS.items() if type(network.fusion) is (kind or type(None)))
-    names = {"size": network.size, "fusion": fusion, "merge": network.merge}
-    return {**names, "window": getattr(network.fusion, "window", None), "state": network.state_dict()}
+    return {
+        "size": network.size,
+        "fusion": fusion,
+        "merge": network.merge,
+        "window": getattr(network.fusion, "window", None),
+        "state": network.state_dict(),
+    }
 
 
 def restore(description, state=None):
-    """Rebuild a network from what `describe` returned, in evaluation mode; `state` replaces its state dict.
-
-    Raises ValueError naming what does not fit.
-    """
+    """Rebuild a network from what `describe` returned, in evaluation mode; `state` replaces its state dict."""
     state = state or description["state"]
-    names = (description[key] for key in ("size", "fusion", "merge"))
+    names = [description[key] for key in ("size", "fusion", "merge")]
     network = build_model(*names, text=state.get("text"), window=description.get("window"))
     load_exactly(network, state)
     return network.eval()
@@ -64,30 +64,23 @@ def start_from(network, source):
     if network.fusion is not None:
         state["text"] = network.text
     if network.fusion is not None and source.fusion is None:
-        state |= {name: value for name, value in own.items() if name.startswith("fusion.")}
-        if network.merge == "add":
-            last = [name for name in state if name.startswith(("fusion.project.", "fusion.out."))]
-            state |= {name: torch.zeros_like(state[name]) for name in last}
+        last = ("fusion.project.", "fusion.out.") if network.merge == "add" else ()
+        for name, value in own.items():
+            if name.startswith("fusion."):
+                state[name] = torch.zeros_like(value) if name.startswith(last) else value
         extra = torch.zeros_like(own["patch_embed.weight"][:, 3:])
         state["patch_embed.weight"] = torch.cat([state["patch_embed.weight"], extra], dim=1)
     load_exactly(network, state)
 
 
 def load_exactly(network, state):
-    """Load a state dict of tensors; ValueError names those that are missing, unexpected or misshapen."""
-    own = network.state_dict()
-    wrong = [
-        f"{name} is {' x '.join(map(str, state[name].shape))}, not {' x '.join(map(str, value.shape))}"
-        for name, value in own.items()
-        if name in state and state[name].shape != value.shape
-    ]
-    problems = {"missing ": own.keys() - state.keys(), "unexpected ": state.keys() - own.keys(), "": wrong}
-    parts = [what + first_few(sorted(names)) for what, names in problems.items() if names]
-    if parts:
-        raise ValueError("the weights do not fit this network: " + "; ".join(parts))
-    network.load_state_dict(state)
+    """Load a state dict; ValueError names the tensors that are missing, unexpected or misshapen."""
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"the weights do not fit this network: {one_line(error)}") from None
 
 
-def first_few(names, limit=4):
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest
+def one_line(error):
+    """An error's message on one line. Of a long one, such as a list of all tensors, the beginning."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

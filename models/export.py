@@ -10,9 +10,9 @@ from .mixdehazenet import MIN_SIDE
 class Exportable(nn.Module):
     """The same function as the network, without a decision that depends on the image's size.
 
-    The image is always extended, by nothing where its sides fit, and always cropped, by index: the view of a slice
-    would make the program's validity depend on whether there is something to crop. For ONNX, the sizes are found
-    without dividing negative numbers, which it rounds the other way, and without a remainder by a number.
+    The image is always extended, if only by nothing, and always cropped, by index: the view of a slice would make the
+    program's validity depend on whether there is something to crop. ONNX rounds quotients of negative numbers the other
+    way: there are none.
     """
 
     def __init__(self, network):
@@ -43,15 +43,15 @@ def export_program(network):
 
     Takes (hazy, prob), or (hazy,) alone where the network has no fusion.
     """
-    inputs = [torch.zeros(2, 3, 50, 70)]
-    dims = [{0: Dim("batch"), 2: Dim("height"), 3: Dim("width")}]
+    inputs = {"hazy": torch.zeros(2, 3, 50, 70)}
+    dims = {"hazy": {0: Dim("batch"), 2: Dim("height"), 3: Dim("width")}}
     if network.fusion is not None:
         num_classes = network.text.shape[0]
-        inputs.append(torch.full((2, num_classes), 1 / num_classes))
-        dims.append({0: Dim("batch")})
+        inputs["prob"] = torch.full((2, num_classes), 1 / num_classes)
+        dims["prob"] = {0: Dim("batch")}
     return torch.export.export(
         Exportable(network).eval(),
-        tuple(inputs),
-        dynamic_shapes=dict(zip(("hazy", "prob"), dims, strict=False)),
+        tuple(inputs.values()),
+        dynamic_shapes=dims,
         prefer_deferred_runtime_asserts_over_guards=True,  # else it asks for a proof about every rounded size
     )

@@ -1,6 +1,6 @@
 """Text-image fusion: modules from (image, text, prob) to extra channels for the network's entrance.
 
-Shapes: image B x 3 x H x W in [-1, 1]; text K x D, one unit-length embedding a class; prob B x K.
+image: B x 3 x H x W in [-1, 1]. text: K x D, one unit-length embedding a class. prob: B x K.
 To add a fusion, derive a class from Fusion and name it in FUSIONS; training, testing and prediction take it as it is.
 """
 
@@ -12,19 +12,17 @@ from .windows import between_places, cell_sums, join_cells, window_sums
 
 
 class Fusion(nn.Module):
-    """forward(image, text, prob) returns B x extra_channels x H x W.
+    """forward(image, text, prob) returns B x extra_channels x H x W, to be merged with the image.
 
-    Made from (width D of the text, merge, channels of the first stage, window). Merge "concat" puts the extra channels
-    beside the image's; merge "add" adds them, so there must be three.
+    Made from (width D of the text, merge, channels of the first stage, window). Merge "add" needs three extra channels.
     """
 
     extra_channels = 3
 
     def in_bands(self, image, text, prob, each):
-        """A function (start, stop) to the extra channels of these rows, for large frames.
+        """A function (start, stop) to the extra channels of these rows, for large frames; by default made all at once.
 
         each(function): call function(start, stop) for bands of rows that make up the frame; returns the results.
-        Unless a fusion knows better, it computes all channels at once.
         """
         channels = self(image, text, prob)
         return lambda start, stop: channels[:, :, start:stop]
@@ -38,8 +36,8 @@ class CalipFusion(Fusion):
     sum_i softmax_i(A_ik) f_i, which is summed over the classes by p and broadcast over the pixels. The attention itself
     has no queries, keys or values to learn. With merge "add" a 1x1 convolution brings the 2C channels to three.
 
-    window: None, and the softmax over i runs over the whole frame; or pixels, and in evaluation mode it runs over the
-    window around each pixel, so that the broadcast becomes a map (windows.py).
+    The softmax over i runs over the whole frame or, in evaluation mode with a `window` (pixels), over the window around
+    each pixel: the broadcast becomes a map (windows.py).
     """
 
     def __init__(self, text_width, merge="concat", channels=24, window=None):
@@ -65,7 +63,7 @@ class CalipFusion(Fusion):
         return self.channels(attention, classes, prob, class_image)
 
     def in_bands(self, image, text, prob, each):
-        """As Fusion: a first pass over the frame sums what the classes receive, a second makes the channels."""
+        """A first pass over the frame sums what the classes receive, a second makes the channels."""
         (height, width), classes = image.shape[2:], self.text_embed(text)
         attention = image.new_empty(len(image), height, width, len(classes)).permute(0, 3, 1, 2)  # channels_last
 
@@ -92,20 +90,14 @@ class CalipFusion(Fusion):
 
 
 def similarities(pixels, classes, temperature=2.0):
-    """Cosines of pixels and classes, by CALIP's scale, in [-2, 2]: their exponentials cannot overflow.
-
-    pixels: B x C x H x W. classes: K x C. Returns B x K x H x W.
-    """
+    """B x C x H x W and K x C to cosines times CALIP's scale, B x K x H x W. Their exponentials cannot overflow."""
     kernel = F.normalize(classes, dim=1)[:, :, None, None] * temperature
     norm = torch.linalg.vector_norm(pixels, dim=1, keepdim=True).clamp_min(1e-12)
     return F.conv2d(pixels, kernel) / norm  # cheaper than to normalise all channels
 
 
 def class_weights(attention, prob):
-    """The softmax over the classes of (log attention + log prob), written so that prob = 0 needs no infinity.
-
-    attention: B x K x H x W, positive. prob: B x K. Returns B x K x H x W.
-    """
+    """The softmax over the classes of (log attention + log prob), written so that prob = 0 needs no infinity."""
     weight = attention * prob[:, :, None, None]
     return weight / weight.sum(1, keepdim=True)
 
@@ -113,17 +105,16 @@ def class_weights(attention, prob):
 def class_sums(attention, pixels, top=0):
     """Sums of weighted pixels, for every class, and of the weights, over the cells of rows from `top` of the frame.
 
-    attention: the weights, B x K x H x W, positive. pixels: B x C x H x W. Returns B x K(C + 1) x h x w.
+    attention: the weights, B x K x H x W. pixels: B x C x H x W. Returns B x K(C + 1) x h x w.
     """
     weighted = [cell_sums(weight * pixels, top) for weight in attention.split(1, dim=1)]
     return torch.cat([*weighted, cell_sums(attention, top)], dim=1)
 
 
 def class_images(sums, prob, window):
-    """The weighted means of windows, summed over the classes by probability.
+    """The weighted means of windows, summed over the classes by probability: B x C x h' x w', for `between_places`.
 
-    sums: B x K(C + 1) x h x w, the whole frame's `class_sums`. prob: B x K. window: pixels.
-    Returns B x C x h' x w', for `between_places`.
+    sums: B x K(C + 1) x h x w, the whole frame's `class_sums`. window: pixels.
     """
     num_classes, total = prob.shape[1], 0
     weighted, weights = sums[:, :-num_classes].unflatten(1, (num_classes, -1)), sums[:, -num_classes:]
@@ -138,14 +129,14 @@ class ParametricFusion(Fusion):
 
     Published, every pixel attends over the D numbers t_j of the text vector as over D tokens: query q = Wq I + bq (5
     numbers), key_j = wk t_j + bk, value_j = wv t_j + bv, scale 1 / sqrt(5). As q . key_j = s t_j + const with
-    s = q . wk, the attended value is wv g(s / sqrt(5)) + bv with the scalar function
-    g(u) = sum_j t_j exp(u t_j) / sum_j exp(u t_j), fixed by the text vector. bk drops out and is not kept.
+    s = q . wk, the attended value is wv g(s / sqrt(5)) + bv, and g of `tilted_mean` is a scalar function, fixed by the
+    text vector. bk drops out and is not kept.
     """
 
     width = 5
 
-    def __init__(self, text_width=None, merge="concat", channels=None, window=None):
-        super().__init__()  # the settings of the other fusion have no meaning here
+    def __init__(self, *_):  # the settings of the other fusion have no meaning here
+        super().__init__()
         self.query = nn.Conv2d(3, self.width, 1)
         self.key_weight = nn.Parameter(torch.randn(self.width))
         self.value_weight = nn.Parameter(torch.randn(self.width))
@@ -163,7 +154,7 @@ class ParametricFusion(Fusion):
         return F.conv2d(mean, (out @ self.value_weight)[:, None, None, None], out @ self.value_bias + self.out.bias)
 
     def in_bands(self, image, text, prob, each):
-        """As Fusion: pixels do not depend on one another."""
+        """Pixels do not depend on one another."""
         return lambda start, stop: self(image[:, :, start:stop], text, prob)
 
 
@@ -173,7 +164,7 @@ def tilted_mean(u, tokens, knots=512):
     u: B x N, tokens: B x D; returns B x N. O(N) memory: g is tabulated with its slope, the variance of t under the same
     weights, at `knots` points over each row's range of u, and read by cubic Hermite interpolation. With h the spacing
     times the spread of t, the error is below h^4 / 384 times the spread: rounding, for any u a trained network makes.
-    The gradient flows into u alone (tokens are fixed).
+    The gradient flows into u alone.
     """
     with torch.no_grad(), torch.autocast(u.device.type, enabled=False):
         wide = torch.promote_types(u.dtype, torch.float32)

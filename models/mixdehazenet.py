@@ -1,6 +1,6 @@
 """MixDehazeNet, a U-Net of mix-structure blocks (Lu et al., IJCNN 2024), with an optional text-image fusion in front.
 
-This file is the plain, readable form of the network: the reference that every faster form is tested against.
+This is the plain form of the network: the reference that every faster form is tested against.
 """
 
 import torch
@@ -26,14 +26,14 @@ def reflect_conv(in_channels, out_channels, kernel, stride=1, dilation=1, groups
 
 
 def pointwise_mlp(in_channels, hidden, out_channels, conv=nn.Conv2d):
-    """1x1, GELU (erf), 1x1."""
+    """1x1 convolution, GELU (erf), 1x1 convolution."""
     return nn.Sequential(conv(in_channels, hidden, 1), nn.GELU(), conv(hidden, out_channels, 1))
 
 
 class MixStructureBlock(nn.Module):
     """Two residual halves: parallel large dilated convolutions, then parallel attentions.
 
-    The training form (fast/training.py) is a subclass with another `conv`, `dense`, `depthwise`, `gated` and `mlp`.
+    The training form's Block is a subclass with another `conv`, `dense`, `depthwise`, `gated` and `mlp`.
     """
 
     conv = nn.Conv2d  # the class of every convolution
@@ -64,9 +64,9 @@ class MixStructureBlock(nn.Module):
 
     def half(self, function, y):
         """function(y), whose intermediates are kept for the backward pass unless `recompute` is set."""
-        if not (self.recompute and torch.is_grad_enabled()):
-            return function(y)
-        return checkpoint(function, y, use_reentrant=False, preserve_rng_state=False)
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(function, y, use_reentrant=False, preserve_rng_state=False)
+        return function(y)
 
     def mix(self, y):
         """Large kernels side by side, then the MLP that mixes their channels."""
@@ -104,8 +104,8 @@ class SKFusion(nn.Module):
     def __init__(self, dim):
         super().__init__()
         hidden = max(dim // 8, 4)
-        layers = nn.Conv2d(dim, hidden, 1, bias=False), nn.ReLU(), nn.Conv2d(hidden, 2 * dim, 1, bias=False)
-        self.mlp = nn.Sequential(*layers)
+        first, last = nn.Conv2d(dim, hidden, 1, bias=False), nn.Conv2d(hidden, 2 * dim, 1, bias=False)
+        self.mlp = nn.Sequential(first, nn.ReLU(), last)
 
     def forward(self, x, skip):
         """x, skip: B x dim x H x W; returns their weighted sum, the same shape."""
@@ -118,9 +118,9 @@ class SKFusion(nn.Module):
 class MixDehazeNet(nn.Module):
     """The U-Net: fusion, three stages down, two up, and a soft reconstruction J = k I - b + I.
 
-    `fusion` is a module from (image, text, prob) to extra channels, or None; `merge` says whether they are
-    concatenated to the image ("concat") or, three of them, added to it ("add"). The K x D `text` embeddings are a
-    buffer, so that a state dict is complete without CLIP.
+    fusion: a module from (image, text, prob) to extra channels, or None. merge: whether they are concatenated to the
+    image ("concat") or, three of them, added to it ("add"). text: the K x D embeddings, a buffer, so that a state dict
+    is complete without CLIP.
     """
 
     block, conv = MixStructureBlock, nn.Conv2d  # the classes of the blocks and of the convolutions between them
@@ -131,8 +131,6 @@ class MixDehazeNet(nn.Module):
         self.size, self.fusion, self.merge = size, fusion, merge
         self.register_buffer("text", text)
         extra = fusion.extra_channels if fusion is not None and merge == "concat" else 0
-        if fusion is not None and merge == "add" and fusion.extra_channels != 3:
-            raise ValueError(f"merge add needs 3 extra channels, {type(fusion).__name__} makes {fusion.extra_channels}")
         conv = self.conv
         self.patch_embed = reflect_conv(3 + extra, c1, 3, conv=conv)
         self.stage1 = self.stage(c1, n1)
@@ -143,21 +141,19 @@ class MixDehazeNet(nn.Module):
         self.down2 = reflect_conv(c2, c3, 3, stride=2, conv=conv)
         self.stage3 = self.stage(c3, n3)
         self.up1 = nn.Sequential(conv(c3, 4 * c4, 1), nn.PixelShuffle(2))
-        self.fusion1 = SKFusion(c4)
+        self.join1 = SKFusion(c4)
         self.stage4 = self.stage(c4, n4)
         self.up2 = nn.Sequential(conv(c4, 4 * c5, 1), nn.PixelShuffle(2))
-        self.fusion2 = SKFusion(c5)
+        self.join2 = SKFusion(c5)
         self.stage5 = self.stage(c5, n5)
         self.patch_unembed = reflect_conv(c5, 4, 3, conv=conv)
         widest = max(layer.padding[0] for layer in self.modules() if isinstance(layer, nn.Conv2d))
-        if 4 * widest >= MIN_SIDE:
-            raise ValueError(f"a padding of {widest} pixels at a quarter of the size needs MIN_SIDE = {4 * widest + 4}")
+        assert 4 * widest < MIN_SIDE, f"a padding of {widest} pixels needs MIN_SIDE = {4 * widest + 4}"
 
     def forward(self, hazy, prob=None):
         """Dehaze a batch of images of any size from 1 x 1.
 
-        hazy: B x 3 x H x W, RGB in [-1, 1].
-        prob: B x K, the probability of each text class; left out when the network has no fusion.
+        hazy: B x 3 x H x W, RGB in [-1, 1]. prob: B x K, the probability of each text class; left out without a fusion.
         Returns B x 3 x H x W, not clamped.
         """
         height, width = hazy.shape[2:]
@@ -167,6 +163,11 @@ class MixDehazeNet(nn.Module):
 
     def stage(self, dim, depth):
         return nn.Sequential(*[self.block(dim) for _ in range(depth)])
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        for name in [name for name in state_dict if name.startswith((f"{prefix}fusion1.", f"{prefix}fusion2."))]:
+            state_dict[name.replace("fusion", "join", 1)] = state_dict.pop(name)  # the joins' name in old checkpoints
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def embed(self, image, prob):
         """Image and text to the channels of the first stage: B x 3 x H x W and B x K to B x C1 x H x W."""
@@ -183,8 +184,8 @@ class MixDehazeNet(nn.Module):
         x = self.stage2(self.down1(x))
         skip2 = self.skip2(x)
         x = self.up1(self.stage3(self.down2(x)))
-        x = self.up2(self.stage4(self.fusion1(x, skip2) + x))
-        return self.patch_unembed(self.stage5(self.fusion2(x, skip1) + x))
+        x = self.up2(self.stage4(self.join1(x, skip2) + x))
+        return self.patch_unembed(self.stage5(self.join2(x, skip1) + x))
 
 
 def check_prob(prob, num_images, num_classes):

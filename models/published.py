@@ -7,7 +7,7 @@ import torch
 from .build import build_model, describe, load_exactly, restore
 from .mixdehazenet import SIZES
 
-# Published names and ours, # standing for a number; the first that fits, in either direction. Others are the same.
+# How published names and ours begin, # being a number: the first pair that fits counts. Other names are the same.
 NAMES = [
     ("layer#.blocks.#.conv1.", "stage#.#.pointwise."),
     ("layer#.blocks.#.conv2.", "stage#.#.local."),
@@ -25,6 +25,7 @@ NAMES = [
     ("patch_unembed.proj.0.", "patch_unembed."),
     ("patch_merge#.proj.", "down#."),
     ("patch_split#.proj.", "up#."),
+    ("fusion#.", "join#."),
     ("text_emb.q1.", "fusion.query."),
     ("text_emb.k2.weight", "fusion.key_weight"),
     ("text_emb.v2.weight", "fusion.value_weight"),
@@ -44,20 +45,19 @@ AVERAGED = re.compile(r"(?<![a-z])(ema|swa|avg|averaged?)(?![a-z])", re.IGNORECA
 def network_of(saved, text=None):
     """Build the network of a loaded checkpoint, in evaluation mode.
 
-    saved: this project's checkpoint, whose averaged weights are taken where it has them, or a published one.
-    text: K x D text embeddings for a published MixCLDehazeNet.
-    Raises ValueError where it is neither, and naming what does not fit.
+    saved: this project's checkpoint, whose averaged weights are taken where it has them, or a published one, with the
+    `text` that `load_published` takes. Raises ValueError where it is neither, and naming what does not fit.
     """
     if is_published(saved):
         return load_published(saved, text)
     if not {"format", "network"} <= saved.keys():
         raise ValueError("neither a checkpoint of this project nor a published one")
-    return restore(saved["network"], saved["ema"] or None)
+    return restore(saved["network"], saved["ema"])
 
 
 def is_published(saved):
     """Whether a loaded checkpoint holds a published network, bare or in a wrapper that `unwrap` knows."""
-    return bool(find_states(saved))
+    return any(name.endswith(ANCHOR) for name, _ in named_tensors(saved))
 
 
 def needs_text(saved):
@@ -66,23 +66,21 @@ def needs_text(saved):
 
 
 def load_published(saved, text=None):
-    """Build the network of a published MixDehazeNet or MixCLDehazeNet checkpoint.
+    """Build the network of a published MixDehazeNet or MixCLDehazeNet checkpoint, in evaluation mode.
 
-    saved: the state dict, or any dict around it (see `unwrap`).
-    text: K x D text embeddings, which MixCLDehazeNet checkpoints lack and MixDehazeNet ones do not need. With one-hot
-    `prob` the network's outputs are the published ones for that class's text.
-    Returns the network in evaluation mode. Raises ValueError naming missing, unexpected or misshapen tensors.
+    saved: the state dict, or any dict around it (see `unwrap`). text: the K x D text embeddings that MixCLDehazeNet
+    checkpoints lack; with one-hot `prob` the outputs are the published ones for that class's text.
+    Raises ValueError naming missing, unexpected or misshapen tensors.
     """
     published = unwrap(saved)
-    size, fusion = find_size(published), "parametric" if needs_text(published) else "none"
+    fusion = "parametric" if needs_text(published) else "none"
     if fusion == "parametric" and text is None:
         raise ValueError("a MixCLDehazeNet checkpoint lacks its text embeddings: name a labelled split by --text")
-    network = build_model(size, fusion, text=text)
+    network = build_model(find_size(published), fusion, text=text)
     state = {rename(name): value for name, value in published.items() if not WITHOUT_EFFECT.fullmatch(name)}
     if fusion == "parametric":
         state["text"] = network.text
-        for name in set(AS_KERNELS) & set(state):
-            state[name] = state[name].flatten()
+        state |= {name: state[name].flatten() for name in AS_KERNELS if name in state}
     load_exactly(network, state)
     return network.eval()
 
@@ -90,8 +88,8 @@ def load_published(saved, text=None):
 def published_state(network):
     """The state dict of a network under the published names and shapes, which `load_published` reads back.
 
-    A network with the parametric fusion becomes a MixCLDehazeNet without the branch that has no effect and without its
-    text embeddings, as published ones are. Raises ValueError for a network that the published code does not have.
+    As published, a MixCLDehazeNet (the parametric fusion) is without its text embeddings; the branch without effect is
+    left out, too. Raises ValueError for a network that the published code does not have.
     """
     size, fusion, merge, _, own = describe(network).values()
     if size == "n" or fusion == "calip" or merge != "concat":
@@ -113,34 +111,30 @@ def unwrap(saved):
     "_orig_mod." ...), or both. Of several state dicts the averaged one is taken ("params_ema", "ema_model." ...), else
     the first. Raises ValueError without one.
     """
-    states = find_states(saved)
-    if not states:
+    tensors = dict(named_tensors(saved))
+    prefixes = [name.removesuffix(ANCHOR) for name in tensors if name.endswith(ANCHOR)]
+    if not prefixes:
         raise ValueError(f"not a published checkpoint: no dict in it holds a tensor named ...{ANCHOR}")
-    averaged = [state for place, state in states.items() if AVERAGED.search(place)]
-    return (averaged or list(states.values()))[0]
+    prefix = next((prefix for prefix in prefixes if AVERAGED.search(prefix)), prefixes[0])
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def find_states(saved, place="", depth=5):
-    """{place: state dict} of every published network in nested dicts. place: the keys and the prefix before it."""
-    found = {}
-    if isinstance(saved, dict) and depth:
-        tensors = {str(name).replace(COMPILED, ""): value for name, value in saved.items() if torch.is_tensor(value)}
-        for prefix in [name.removesuffix(ANCHOR) for name in tensors if name.endswith(ANCHOR)]:
-            inside = [name for name in tensors if name.startswith(prefix)]
-            found[f"{place}.{prefix}"] = {name.removeprefix(prefix): tensors[name] for name in inside}
-        for key, value in saved.items():
-            found |= find_states(value, f"{place}.{key}", depth - 1)
-    return found
+def named_tensors(saved, place=""):
+    """Pairs (name, tensor) of nested dicts, whose keys are joined by dots."""
+    for key, value in saved.items():
+        if isinstance(value, dict):
+            yield from named_tensors(value, f"{place}{key}.")
+        elif torch.is_tensor(value):
+            yield f"{place}{key}".replace(COMPILED, ""), value
 
 
 def find_size(published):
-    """The size whose blocks a stage are those of the names. Raises ValueError where none has them."""
-    blocks = {match.groups() for name in published if (match := re.match(r"layer(\d)\.blocks\.(\d+)\.", name))}
-    depths = tuple(sum(stage == str(i) for stage, _ in blocks) for i in range(1, 6))
-    for size, (_, expected) in SIZES.items():
-        if depths == expected and size != "n":
+    """The published size with as many blocks in the first stage. Raises ValueError where there is none."""
+    blocks = {match[1] for name in published if (match := re.match(r"layer1\.blocks\.(\d+)\.", name))}
+    for size, (_, depths) in SIZES.items():
+        if size != "n" and depths[0] == len(blocks):
             return size
-    raise ValueError(f"not a published size: {depths} blocks a stage; t, s, b, l have (1, 1, 2, 1, 1) times 1, 2, 4, 8")
+    raise ValueError(f"not a published size: {len(blocks)} blocks in the first stage; t, s, b, l have 1, 2, 4, 8")
 
 
 def rename(name, back=False):
@@ -148,6 +142,7 @@ def rename(name, back=False):
     for pair in NAMES:
         pattern, other = reversed(pair) if back else pair
         if match := re.match(re.escape(pattern).replace(r"\#", r"(\d+)"), name):
-            numbers = iter(match.groups())
-            return re.sub("#", lambda _, numbers=numbers: next(numbers), other) + name[match.end() :]
+            for number in match.groups():
+                other = other.replace("#", number, 1)
+            return other + name[match.end() :]
     return name

@@ -50,9 +50,9 @@ def window_sums(x, side):
 
 
 def between_places(places, dim, length, span=None):
-    """Interpolate along one side of the frame, of `length` pixels, from places to the pixels of span (first, last + 1).
+    """Interpolate along a side of the frame, `dim` of four, of `length` pixels, from places to the pixels of a span.
 
-    places: a tensor of four dimensions; `dim` is the side's. span: None for the whole side.
+    span: (first, last + 1), or None for the whole side.
     """
     last = places.shape[dim] - 2
     size = cells(length) - last  # of a window, in cells

@@ -7,6 +7,7 @@ import zlib
 import cv2
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datasets.domains import stand_in_text
 from datasets.images import write_image
@@ -85,6 +86,21 @@ def make_network(size="n", fusion="calip", merge="concat", window=None, text=Non
         for values in (norm.bias.data, norm.running_mean):
             values.normal_(0, 0.1)
     return network.eval()
+
+
+def tensor_sizes(function):
+    """The numbers of elements of all tensors that operations return while function() runs."""
+    sizes = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            out = operation(*args, **(kwargs or {}))
+            sizes.extend(t.numel() for t in (out if isinstance(out, tuple) else (out,)) if torch.is_tensor(t))
+            return out
+
+    with Watch():
+        function()
+    return sizes
 
 
 def save_network(path, fusion="calip", facts=(), settings=None, **options):

@@ -7,7 +7,8 @@ import torch
 
 from models import inference_form
 from models.fast.bands import Band, Bands
-from tests.test_forms import PROB, image, trained
+from tests.made import make_network, tensor_sizes
+from tests.test_forms import PROB, image
 
 
 @pytest.mark.parametrize(("max_rows", "num_workers"), [(1, 1), (1, 3), (7, 2), (7, 40), (500, 4)])
@@ -33,17 +34,8 @@ def test_an_updated_map_is_that_of_the_whole_frame_and_its_derived_rows_are_made
 
 
 def test_no_tensor_of_low_bands_is_larger_than_the_first_stages_map():
-    sizes = []
-
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            out = function(*args, **(kwargs or {}))
-            sizes.extend(t.numel() for t in (out if isinstance(out, tuple) else (out,)) if torch.is_tensor(t))
-            return out
-
-    form = inference_form(trained(window=40))
-    with Watch():
-        form(image(1, 3, 300, 48), PROB[:1], bands=Bands(4))
+    form = inference_form(make_network(window=40))
+    sizes = tensor_sizes(lambda: form(image(1, 3, 300, 48), PROB[:1], bands=Bands(4)))
     assert max(sizes) == 8 * 300 * 48
 
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from models.clip import weights as clip_weights
-from models.clip.encoder import load_encoder
+from models.clip.encoder import SCALARS, identify, load_encoder
 from models.clip.zero_shot import ZeroShot, calip_logits, patch_features
 from tests.tiny_clip import CLASSES, PROMPTS, direct, make_encoder, make_images
 
@@ -78,18 +76,10 @@ def test_calip_of_an_encoder_without_patch_features_is_refused(resnet):
         ZeroShot(load_encoder(*resnet), CLASSES, PROMPTS, "calip")
 
 
-def test_a_very_long_image_is_seen_in_its_middle(vit):
-    preprocess = ZeroShot(load_encoder(*vit), CLASSES, PROMPTS).preprocess
-    image = np.zeros((2, 60_000, 3), np.uint8)
-    image[:, 29_990:30_010] = 255
-    assert preprocess(image).shape == preprocess(image.transpose(1, 0, 2)).shape == (3, 32, 32)
-    assert preprocess(image).min() == preprocess(image.transpose(1, 0, 2)).min() == 255
-
-
 def save_as_openai(state, path):
     """A TorchScript archive in the manner of OpenAI's: half precision, three scalars beside the weights."""
     root = torch.nn.Module()
-    for name, value in {**state, **dict.fromkeys(clip_weights.SCALARS, torch.tensor(16.0))}.items():
+    for name, value in {**state, **dict.fromkeys(SCALARS, torch.tensor(16.0))}.items():
         *parents, leaf = name.split(".")
         module = root
         for parent in parents:
@@ -111,7 +101,7 @@ def test_weights_come_as_safetensors_state_dict_training_checkpoint_or_openais_a
         loaded = load_encoder(architecture, str(weights)).state_dict()
         half = Path(weights).stem == "openai"
         assert all(torch.equal(loaded[k], value.half().float() if half else value) for k, value in state.items())
-    with pytest.raises(ValueError, match="trained with QuickGELU.*: set text.encoder=ViT-B-32-quickgelu"):
+    with pytest.raises(ValueError, match="another activation .*: set text.encoder=ViT-B-32-quickgelu"):
         load_encoder("ViT-B-32", str(tmp_path / "openai.pt"))
 
 
@@ -135,13 +125,10 @@ def test_weights_that_do_not_fit_are_named(vit, tmp_path, change, message):
 @pytest.mark.parametrize(
     ("architecture", "weights", "message"),
     [
-        ("ViT-B-32", "openai", "QuickGELU, .*: set text.encoder=ViT-B-32-quickgelu"),
-        ("ViT-B32", "openai", "not an open_clip architecture: did you mean ViT-B-32"),
-        ("ViT-B-32-quickgelu", "laion2b_s34b_b79k", "tags: openai, .*; laion2b_s34b_b79k belongs to ViT-B-32"),
-        ("ViT-B-32-quickgelu", "none/there.pt", "none/there.pt does not exist"),
-        ("ViT-B-32-quickgelu", str(ROOT), "is a folder: give the weights file in it"),
-        ("hf-hub:some/model", "x", "give it as local-dir:FOLDER"),
-        (f"local-dir:{ROOT}", "openai", "cannot be read"),
+        ("ViT-B-32", "openai", "another activation .*: set text.encoder=ViT-B-32-quickgelu"),
+        ("ViT-B32", "openai", "text.encoder=ViT-B32 .* did you mean ViT-B-32"),
+        ("ViT-B-32-quickgelu", "none/there.pt", "neither a local file nor a tag of ViT-B-32-quickgelu: openai, "),
+        (f"local-dir:{ROOT}", __file__, "cannot be built"),
     ],
 )
 def test_names_that_do_not_go_together_are_refused(architecture, weights, message):
@@ -152,10 +139,10 @@ def test_names_that_do_not_go_together_are_refused(architecture, weights, messag
 def test_weights_are_known_by_their_content(vit, tmp_path):
     again = tmp_path / "again.pt"
     again.write_bytes(Path(vit[1]).read_bytes())
-    assert clip_weights.identify(str(again)) == clip_weights.identify(vit[1])
+    assert identify(str(again)) == identify(vit[1])
     again.write_bytes(b"other")
-    assert clip_weights.identify(str(again)) != clip_weights.identify(vit[1])
-    assert clip_weights.identify("openai") == "openai"
+    assert identify(str(again)) != identify(vit[1])
+    assert identify("openai") == "openai"
 
 
 def test_no_connection_is_one_line_and_leaves_nothing(tmp_path):
@@ -169,10 +156,3 @@ def test_no_connection_is_one_line_and_leaves_nothing(tmp_path):
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
     assert "text.weights=openai cannot be had from the hub" in done.stderr and "stand-in" in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_hub_that_never_answers_is_given_up(monkeypatch):
-    monkeypatch.setattr(clip_weights, "HUB_SECONDS", 0.1)
-    monkeypatch.setattr("huggingface_hub.get_session", lambda: time.sleep(5))
-    with pytest.raises(TimeoutError, match="no answer in 0.1 s"):
-        clip_weights.ask_hub()

@@ -10,7 +10,8 @@ import torch
 from models import inference_form, kernels_report, training_form, training_graph
 from models.fast import proof
 from tests import tiny
-from tests.test_forms import PROB, trained
+from tests.made import make_network
+from tests.test_forms import PROB
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 GPU = torch.device("cuda", 0)
@@ -20,16 +21,16 @@ TYPES = torch.float32, torch.bfloat16, torch.float16
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    proof.choices.clear()
+    proof.reasons.clear()
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("fusion", ["none", "calip", "parametric"])
 def test_both_forms_pass_their_proof_through_graphs(fusion, dtype):
-    network = trained(fusion).to(GPU)
+    network = make_network(fusion=fusion).to(GPU)
     training_form(network, dtype)
     inference_form(network, dtype)
-    assert list(proof.choices.values()) == [("graph", None)] * 2
+    assert list(proof.reasons.values()) == [None] * 2
 
 
 def gradients(stepped, network, parts):
@@ -42,7 +43,7 @@ def gradients(stepped, network, parts):
 
 
 def test_gradients_of_a_graph_add_up():
-    plain, prob = trained().to(GPU), PROB.to(GPU)
+    plain, prob = make_network().to(GPU), PROB.to(GPU)
     parts = [(torch.rand(2, 3, 60, 76, device=GPU) * 2 - 1, prob) for _ in range(3)]
     form = training_form(copy.deepcopy(plain))
     graphed = training_graph(form, torch.zeros_like(parts[0][0]), torch.zeros_like(prob))
@@ -53,7 +54,7 @@ def test_gradients_of_a_graph_add_up():
 
 
 def test_an_image_of_a_known_size_is_replayed_with_its_own_output():
-    network = trained().to(GPU).requires_grad_(False)
+    network = make_network().to(GPU).requires_grad_(False)
     form = inference_form(network)
     for mode in (torch.no_grad, torch.inference_mode):
         for height, width in ((64, 48), (50, 70), (64, 48), (64, 48), (50, 70)):

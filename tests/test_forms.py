@@ -4,29 +4,15 @@ import copy
 
 import pytest
 import torch
-from torch.nn import functional as F
 
-from models import build_model, describe, inference_form, restore, training_form
+from models import describe, inference_form, restore, training_form
 from models.fast import kernels
 from models.fast.bands import Bands
 from models.fast.inference import GraphedInference
 from models.fast.inference_network import InferenceForm
+from tests.made import make_network
 
-TEXT = F.normalize(torch.randn(2, 512, generator=torch.Generator().manual_seed(0)), dim=1)
 PROB = torch.tensor([[0.9, 0.1], [0.0, 1.0]])
-
-
-def trained(fusion="calip", merge="concat", window=None):
-    """A network with random BatchNorm statistics and weights, so that folding is tested."""
-    torch.manual_seed(0)
-    network = build_model("n", fusion, merge, TEXT, window)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            for values in (module.weight.data, module.running_var):
-                values.uniform_(0.5, 1.5)
-            for values in (module.bias.data, module.running_mean):
-                values.normal_(0, 0.1)
-    return network.eval()
 
 
 def image(*shape, dtype=torch.float32, seed=1):
@@ -49,7 +35,7 @@ def bands(max_rows, num_workers=1):
     ("parametric", "concat", None), ("parametric", "add", None),
 ])  # fmt: skip
 def test_inference_form_equals_the_network_with_every_fusion_in_any_bands(fusion, merge, window):
-    network = trained(fusion, merge, window).double()
+    network = make_network("n", fusion, merge, window).double()
     form, hazy = inference_form(network, torch.float64), image(2, 3, 61, 47, dtype=torch.float64)
     for ways in (bands(500), bands(7, 2)):
         assert relative_error(network, ways(form), hazy, PROB.double()) < 1e-13
@@ -57,14 +43,14 @@ def test_inference_form_equals_the_network_with_every_fusion_in_any_bands(fusion
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 50), (40, 41), (133, 60)])
 def test_inference_form_takes_any_image_size(shape):
-    network = trained(window=40)
+    network = make_network(window=40)
     form = inference_form(network)
     for ways in (bands(500), bands(5, 2)):
         assert relative_error(network, ways(form), image(1, 3, *shape), PROB[:1]) < 1e-5
 
 
 def test_inference_form_is_the_same_on_any_number_of_threads():
-    form, hazy, outputs = inference_form(trained()), image(1, 3, 64, 64), []
+    form, hazy, outputs = inference_form(make_network()), image(1, 3, 64, 64), []
     before = torch.get_num_threads()
     for num_threads in (1, 3):
         torch.set_num_threads(num_threads)
@@ -76,7 +62,7 @@ def test_inference_form_is_the_same_on_any_number_of_threads():
 
 
 def test_inference_form_leaves_the_network_and_its_input_as_they_are():
-    network, hazy = trained(), image(1, 3, 48, 48)
+    network, hazy = make_network(), image(1, 3, 48, 48)
     before, hazy_before = copy.deepcopy(network.state_dict()), hazy.clone()
     inference_form(network, torch.bfloat16)(hazy, PROB[:1])
     assert torch.equal(hazy, hazy_before)
@@ -84,7 +70,7 @@ def test_inference_form_leaves_the_network_and_its_input_as_they_are():
 
 
 def test_low_precision_is_close_and_indifferent_to_autocast_and_bands():
-    network, hazy = trained(), image(1, 3, 64, 64)
+    network, hazy = make_network(), image(1, 3, 64, 64)
     form = inference_form(network, torch.bfloat16)
     assert relative_error(network, form, hazy, PROB[:1]) < 0.02
     assert relative_error(form, bands(4, 2)(form), hazy, PROB[:1]) < 5e-3
@@ -94,7 +80,7 @@ def test_low_precision_is_close_and_indifferent_to_autocast_and_bands():
 
 def test_inference_form_refuses_what_the_network_refuses():
     with pytest.raises(ValueError, match="prob must be 1 x 2"):
-        inference_form(trained())(image(1, 3, 48, 48))
+        inference_form(make_network())(image(1, 3, 48, 48))
 
 
 @pytest.mark.cuda
@@ -105,7 +91,7 @@ def test_the_form_for_a_gpu_equals_the_network(dtype):
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and not kernels.INTERPRETED:
         pytest.skip("needs a GPU or Triton's interpreter")
-    network = trained(window=40).to(device)
+    network = make_network(window=40).to(device)
     form = InferenceForm(network, dtype)
     ways = [bands(16)(form), GraphedInference(form)] if device.type == "cuda" else [form]
     for way in ways:
@@ -117,7 +103,7 @@ def test_the_form_for_a_gpu_equals_the_network(dtype):
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_training_form_has_the_plain_networks_gradients_state_and_copies(recompute, precision):
-    plain = trained()
+    plain = make_network()
     form = training_form(copy.deepcopy(plain), precision, recompute)
     found = []
     for network in (plain, form):

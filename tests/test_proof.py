@@ -6,18 +6,19 @@ from torch import nn
 
 from models import inference_form, kernels_report
 from models.fast.inference import InferenceForm, PlainInference
-from models.fast.proof import choices, choose
+from models.fast.proof import proven, reasons
 from models.mixdehazenet import SIZES, MixDehazeNet, MixStructureBlock, reflect_conv
-from tests.test_forms import PROB, image, relative_error, trained
+from tests.made import make_network
+from tests.test_forms import PROB, image, relative_error
 
 
 @pytest.fixture(autouse=True)
 def in_bands(monkeypatch):
     monkeypatch.setattr("models.fast.bands.BAND_BYTES", 2**11)
     monkeypatch.setattr("models.fast.bands.BAND_ROWS", 4)
-    choices.clear()
+    reasons.clear()
     yield
-    choices.clear()
+    reasons.clear()
 
 
 def edited(edit, monkeypatch):
@@ -29,25 +30,20 @@ def edited(edit, monkeypatch):
         edit(block, dim)
 
     monkeypatch.setattr(MixStructureBlock, "__init__", edited_init)
-    return trained()
+    return make_network()
 
 
 def dilated_local(block, dim):
     block.local = reflect_conv(dim, dim, 5, dilation=2)
 
 
-def large_local_and_small_depthwise(block, dim):
+def nine_wide(block, dim):
     block.local = reflect_conv(dim, dim, 9)
-    for kernel in (7, 5, 3):
-        setattr(block, f"depthwise{kernel}", reflect_conv(dim, dim, 3, groups=dim))
+    block.depthwise7 = reflect_conv(dim, dim, 9, groups=dim)
 
 
 def silu(block, dim):
     block.mlp1[1] = block.mlp2[1] = nn.SiLU()
-
-
-def grouped(block, dim):
-    block.depthwise7 = reflect_conv(dim, dim, 7, dilation=3, groups=dim // 2)
 
 
 def large_value(block, dim):
@@ -56,13 +52,7 @@ def large_value(block, dim):
 
 @pytest.mark.parametrize(
     ("edit", "form"),
-    [
-        (dilated_local, InferenceForm),
-        (large_local_and_small_depthwise, InferenceForm),
-        (silu, PlainInference),
-        (grouped, InferenceForm),
-        (large_value, PlainInference),
-    ],
+    [(dilated_local, InferenceForm), (nine_wide, InferenceForm), (silu, PlainInference), (large_value, PlainInference)],
 )
 def test_an_edited_block_is_computed_as_edited(edit, form, caplog, monkeypatch):
     network = edited(edit, monkeypatch)
@@ -78,7 +68,7 @@ def test_an_edited_entrance_is_computed_as_edited(monkeypatch):
         return network.patch_embed(torch.cat([image, 2 * network.fusion(image, network.text, prob)], dim=1))
 
     monkeypatch.setattr(MixDehazeNet, "embed", embed)
-    network = trained()
+    network = make_network()
     form = inference_form(network)
     assert type(form) is PlainInference
     assert relative_error(network, form, image(1, 3, 48, 44), PROB[:1]) < 1e-5
@@ -87,71 +77,53 @@ def test_an_edited_entrance_is_computed_as_edited(monkeypatch):
 # ---- the proof itself ----
 
 
-class Wrong(nn.Module):
-    """A network whose outputs are the plain one's, but for a factor from a call on."""
+def proof(network, factor=1.0, error=None):
+    """The proof of a form whose second output is the plain one's by a factor, or which raises an error."""
 
-    def __init__(self, network, first=1, factor=1.0):
-        super().__init__()
-        self.network, self.first, self.factor, self.calls = network, first, factor, 0
+    def by_plain(network, hazy, prob, dtype):
+        return [network(hazy, prob), network(hazy.flip(3), prob)]
 
-    def forward(self, hazy, prob):
-        self.calls += 1
-        return self.network(hazy, prob) * (self.factor if self.calls >= self.first else 1)
+    def by_form(*inputs):
+        if error:
+            raise error
+        first, second = by_plain(*inputs)
+        return [first, factor * second]
 
-
-def chosen(network, **ways):
-    """The choice of a way to compute a network; ways: functions of it, in place of the better ones."""
-
-    def plain(network, hazy, prob, dtype):
-        return network
-
-    ways = {name: lambda network, *_, way=way: way(network) for name, way in ways.items()}
-    return choose("training", network, torch.float32, {**ways, "plain": plain}, lambda module, *batch: [module(*batch)])
+    return proven("training", network, torch.float32, by_form, by_plain)
 
 
-def broken(network):
-    raise RuntimeError("no kernel\nhere")
+def test_a_form_that_computes_as_the_plain_network_serves(caplog):
+    assert proof(make_network()) and not caplog.messages
+    assert kernels_report("training") == {"path": "form", "reason": None}
 
 
-def test_the_first_way_that_computes_as_the_plain_network_is_chosen(caplog):
-    assert chosen(trained(), graph=Wrong, form=broken) == "graph"
-    assert kernels_report("training") == {"path": "graph", "reason": None} and not caplog.messages
+@pytest.mark.parametrize("factor", [1.01, float("nan"), 0.0])
+def test_other_numbers_leave_the_plain_network_after_one_line(factor, caplog):
+    reason = "the form's numbers are not the plain network's"
+    assert not any(proof(make_network(), factor) for _ in range(2))
+    assert caplog.messages == [f"note: training runs by the plain network, which is slower: {reason}"]
+    assert kernels_report("training") == {"path": "plain", "reason": reason}
 
 
-def test_a_way_that_fails_gives_way_to_the_next_after_one_line(caplog):
-    for _ in range(2):
-        assert chosen(trained(), graph=broken, form=Wrong) == "form"
+def test_an_error_leaves_the_plain_network_after_one_line(caplog):
+    assert not proof(make_network(), error=RuntimeError("no kernel\nhere"))
     reason = "RuntimeError: no kernel here"
-    assert caplog.messages == [f"note: training runs without CUDA graphs, which is slower: {reason}"]
-    assert kernels_report("training") == {"path": "form", "reason": reason}
+    assert caplog.messages == [f"note: training runs by the plain network, which is slower: {reason}"]
 
 
-def test_where_all_ways_fail_the_plain_network_is_chosen_after_one_line(caplog):
-    assert chosen(trained(), graph=broken, form=broken) == "plain"
-    assert len(caplog.messages) == 1 and "by the plain network" in caplog.messages[0]
-
-
-@pytest.mark.parametrize(("first", "factor"), [(1, 1.01), (2, 1.01), (1, float("nan")), (1, 0.0)])
-def test_other_numbers_leave_the_plain_network(first, factor, caplog):
-    assert chosen(trained(), graph=lambda network: Wrong(network, first, factor), form=Wrong) == "plain"
-    assert caplog.messages == [
-        "note: training runs by the plain network, which is slower: the form's numbers are not the plain network's"
-    ]
+def test_a_proof_leaves_the_random_numbers_as_they_are():
+    network, before = make_network(), torch.get_rng_state()
+    proof(network)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("channels", [(8, 16, 32, 24, 16), (16, 16, 32, 8, 8)])
 def test_stages_of_any_width_come_in_bands(channels, monkeypatch):
     monkeypatch.setitem(SIZES, "n", (channels, (1, 1, 1, 1, 1)))
-    network = trained()
+    network = make_network()
     form = inference_form(network)
     assert type(form) is InferenceForm
     assert relative_error(network, form, image(1, 3, 84, 60), PROB[:1]) < 1e-5
-
-
-def test_a_proof_leaves_the_random_numbers_as_they_are():
-    network, before = trained(), torch.get_rng_state()
-    chosen(network)
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_plain_network_in_the_forms_place_takes_the_precision(monkeypatch):

@@ -4,6 +4,5 @@ May import torch, models.build, utils.files and, inside functions, open_clip (it
 Start reading at zero_shot.py.
 """
 
-from .encoder import build_encoder, load_encoder
-from .weights import identify
+from .encoder import build_encoder, identify, load_encoder
 from .zero_shot import ZeroShot

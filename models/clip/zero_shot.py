@@ -5,7 +5,6 @@ import torch
 from torch.nn import functional as F
 
 SCALE = 100.0  # of the logits, as in the published CLIP
-LONGEST = 16  # largest ratio of the sides; a longer image is cut to its middle before it is resized
 
 
 class Preprocess:
@@ -24,9 +23,7 @@ class Preprocess:
         """H x W x 3 uint8 RGB to 3 x S x S uint8."""
         from PIL import Image
 
-        longest = LONGEST * min(image.shape[:2])
-        top, left = (max(side - longest, 0) // 2 for side in image.shape[:2])
-        image = Image.fromarray(image[top : top + longest, left : left + longest])
+        image = Image.fromarray(image)
         for step in self.resizing:
             image = step(image)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
@@ -43,9 +40,9 @@ class ZeroShot:
     """
 
     def __init__(self, encoder, classes, prompts, mode="clip", beta2=0.5, beta3=0.05):
-        """prompts: templates with {class}; their embeddings are averaged. mode: "clip" or "calip"; beta2 weighs
-        CALIP's logits of image-refined text, beta3 those of text-refined image. Raises ValueError for "calip" with an
-        encoder that has no patch features, and for text features that are not finite."""
+        """prompts: templates with {class}; their embeddings are averaged. mode: "clip", or "calip", which needs an
+        encoder with patch features; beta2 weighs its logits of image-refined text, beta3 those of text-refined image.
+        """
         if mode == "calip" and not gives_patches(encoder.visual):
             raise ValueError("text.zero_shot=calip needs a ViT as text.encoder, such as ViT-B-32-quickgelu")
         self.encoder, self.mode, self.beta2, self.beta3 = encoder, mode, beta2, beta3
@@ -89,10 +86,7 @@ def class_text(encoder, classes, prompts, device):
         for name in classes:
             tokens = encoder.tokenizer([prompt.replace("{class}", name) for prompt in prompts]).to(device)
             rows.append(F.normalize(encoder.encode_text(tokens).float(), dim=-1).mean(0))
-    text = F.normalize(torch.stack(rows), dim=-1).cpu()
-    if not text.isfinite().all():
-        raise ValueError("the encoder's text features are not finite: its weights are broken")
-    return text
+    return F.normalize(torch.stack(rows), dim=-1).cpu()
 
 
 def calip_logits(feature, spatial, text, beta2, beta3):

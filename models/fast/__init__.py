@@ -1,8 +1,7 @@
-"""The same network in faster forms. May import the network's own files and torch; nothing else imports its inside.
+"""The same network in faster forms, which prove themselves before they serve (proof.py). Imported by its doors alone.
 
-Doors: `training_form` and `training_graph` (training.py), and `inference_form` (inference.py), which return modules
-with the plain network's outputs. Each form is used after it has proven itself (proof.py); on CUDA it runs Triton's
-kernels (kernels/) in CUDA graphs. Start reading at training_network.py and inference_network.py.
+Start reading at training_network.py and inference_network.py. On CUDA the forms run Triton's kernels (kernels/) in CUDA
+graphs. May import the network's own files and torch.
 """
 
 from .inference import inference_form

@@ -33,26 +33,24 @@ class Bands:
 
     @classmethod
     def within(cls, memory, shape, device, channels, dtype):
-        """The fastest bands for maps of B x channels x H x W that fit into `memory`.
+        """The fastest bands for maps of B x channels x H x W that fit into `memory`, bytes; None: any memory.
 
-        memory: bytes, or None for as much as is fastest. shape: B, H, W. Raises ValueError naming the sizes where not
-        even bands of one row fit.
+        shape: B, H, W. Raises ValueError naming the sizes where not even bands of one row fit.
         """
         batch, height, width = shape
         row = batch * channels * dtype.itemsize * width  # bytes
-        if device.type == "cuda":
-            most, num_workers = height, 1
-        else:
+        most, num_workers = height, 1
+        if device.type == "cpu":
             most, num_workers = max(BAND_BYTES // (4 * row), BAND_ROWS), torch.get_num_threads()
         if memory is None:
             return cls(most, num_workers)
         free = memory - LIBRARIES - MAPS * row * height
         halo, band_row = HALO[device.type] * row, BAND[device.type] * row
         if free < halo + band_row:
-            needed = memory - free + halo + band_row
+            needed = (memory - free + halo + band_row) / 1e9
             raise ValueError(
-                f"{width} x {height} pixels need {needed / 1e9:.2f} GB, and {max(memory, 0) / 1e9:.2f} GB are free: "
-                "allow more memory, or make the image smaller"
+                f"{width} x {height} pixels need {needed:.2f} GB, and {max(memory, 0) / 1e9:.2f} GB are free: allow "
+                "more memory, or make the image smaller"
             )
         num_workers = min(num_workers, max(int(free / (halo + FEW_ROWS * band_row)), 1))
         return cls(min(most, int((free / num_workers - halo) / band_row)), num_workers)
@@ -98,22 +96,19 @@ class Bands:
 
         def work(start, stop):
             results = []
-            kept = [ready[start]] if start else []  # of the derived map, from `radius` rows above the band
-            made = start + radius if start else 0
-            inner = stop - radius if stop < height else height
+            # Rows of the derived map, from `radius` above the band; `made` is the first that is missing.
+            kept, made = ([ready[start]], start + radius) if start else ([], 0)
+            inner = stop if stop == height else stop - radius  # from here on they are ready
             for first, last in self.split(start, stop):
                 above, below = min(radius, first), min(radius, height - last)
-                need = last + below
-                if made < min(need, inner):
-                    kept.append(derived_rows(made, min(need, inner)))
-                    made = min(need, inner)
-                if made < need:
-                    kept.append(ready[stop][:, :, made - inner :])
-                    made = stop + radius
+                needed = last + below
+                if made < min(needed, inner):
+                    kept.append(derived_rows(made, min(needed, inner)))
+                if needed > inner:
+                    kept.append(ready[stop][:, :, max(made - inner, 0) : needed - inner])
                 derived = torch.cat(kept, dim=2) if len(kept) > 1 else kept[0]
-                band = Band(derived[:, :, : above + need - first], radius, above, below)
-                results.append(use(band, x[:, :, first:last]))
-                kept = [derived[:, :, above + last - first - min(radius, last) :]]
+                results.append(use(Band(derived, radius, above, below), x[:, :, first:last]))
+                kept, made = [derived[:, :, above + last - first - min(radius, last) :]], needed
             return results
 
         return sum(self.share(work, runs), [])
@@ -167,12 +162,6 @@ class Band:
         return y[:, :, self.above : y.shape[2] - self.below]
 
 
-def new_map(x, channels, dtype=None):
-    """An empty map of x's size and, unless another is given, of its type."""
-    shape = x.shape[0], channels, *x.shape[2:]
-    return torch.empty(shape, dtype=dtype or x.dtype, device=x.device, memory_format=torch.channels_last)
-
-
 def pieces(start, stop, num):
     """(start, stop) of `num` pieces of nearly equal length."""
     cuts = [start + (stop - start) * i // num for i in range(num + 1)]
@@ -182,15 +171,8 @@ def pieces(start, stop, num):
 @cache
 def workers(num_threads):
     """A pool of threads in each of which torch uses one thread."""
-    pool, ready = ThreadPoolExecutor(num_threads), Barrier(num_threads + 1)
-    before = torch.get_num_threads()
-
-    def begin():
-        torch.set_num_threads(1)
-        ready.wait()
-
-    for _ in range(num_threads):
-        pool.submit(begin)
-    ready.wait()
+    pool = ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,))
+    before, all_started = torch.get_num_threads(), Barrier(num_threads)
+    list(pool.map(lambda _: all_started.wait(), range(num_threads)))
     torch.set_num_threads(before)  # the workers' calls also changed the default for threads started later: restore it
     return pool

@@ -1,9 +1,8 @@
 """Convolutions of the inference form: they pad nothing, end in GELU or add to a map, and have what is linear folded in.
 
-How each is computed is chosen by what it is, not by timing. On a CPU, oneDNN takes GELU and the addition within the
-convolution (torch.compile's own calls). On CUDA a 1x1 convolution of channels_last maps is a matrix product with its
-bias in the same call, while cuDNN adds a bias in a pass of its own; with fewer than 8 outputs it stays a convolution,
-since such products fall back to a slow kernel. In float32 cuDNN has fast kernels for NCHW alone unless TF32 is allowed.
+On a CPU, oneDNN takes GELU and the addition within the convolution (torch.compile's own calls). On CUDA a 1x1
+convolution of channels_last maps is a matrix product with its bias in the same call, while cuDNN adds a bias in a pass
+of its own. In float32 cuDNN has fast kernels for NCHW alone unless TF32 is allowed.
 """
 
 import torch
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 
 from . import kernels
 
-FEWEST = 8  # outputs of a 1x1 convolution that is computed as a matrix product
+FEWEST = 8  # outputs of a 1x1 convolution that is computed as a matrix product: smaller ones have slow kernels
 
 
 class Conv(nn.Conv2d):
@@ -27,15 +26,10 @@ class Conv(nn.Conv2d):
             activation = "gelu" if self.gelu else "none"
             steps = (0, 0), self.stride, self.dilation, self.groups
             return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *steps, activation, [], "none")
-        if not self.is_product(x):
-            y = super().forward(x.contiguous() if self.nchw else x)
-        elif self.gelu and x.dtype == torch.bfloat16:
-            # cuBLAS takes tanh's GELU within the product: 5e-4 off, which is below bfloat16's rounding
-            y = torch._addmm_activation(self.bias, as_matrix(x), self.weight.flatten(1).t(), use_gelu=True)
-            return as_map(y, x)
-        else:
+        if self.is_product(x):
             y = as_map(F.linear(as_matrix(x), self.weight.flatten(1), self.bias), x)
-        y = y.contiguous(memory_format=torch.channels_last)
+        else:
+            y = kernels.channels_last(super().forward(x.contiguous() if self.nchw else x))
         return F.gelu(y) if self.gelu else y
 
     def add_to(self, out, x):
@@ -56,9 +50,7 @@ def in_one_pass(x):
     """Whether oneDNN's convolution with GELU or an addition can be called for a map."""
     if kernels.run_on(x) or not torch.backends.mkldnn.is_available():
         return False
-    if x.dtype == torch.bfloat16:
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return x.dtype == torch.float32
+    return x.dtype == torch.float32 or x.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def as_matrix(x):
@@ -85,19 +77,18 @@ def fixed(layer, dtype, shift=None, scale=None):
 def conv(weight, bias, dtype, stride=1, dilation=1, groups=1):
     """A convolution without padding, of given weights."""
     outputs, inputs, *kernel = weight.shape
-    options = {"bias": bias is not None, "dtype": torch.double, "device": weight.device}
-    layer = Conv(inputs * groups, outputs, kernel, stride, 0, dilation, groups, **options)
-    layer.weight.copy_(weight)
-    if bias is not None:
-        layer.bias.copy_(bias)
+    layer = Conv(inputs * groups, outputs, kernel, stride, 0, dilation, groups, bias is not None)
+    layer.weight, layer.bias = nn.Parameter(weight), None if bias is None else nn.Parameter(bias.double())
     layer.nchw = weight.is_cuda and dtype == torch.float32 and groups == 1 and layer.kernel_size != (1, 1)
     return layer.to(dtype=dtype, memory_format=torch.contiguous_format if layer.nchw else torch.channels_last)
 
 
-def mlp(first, last):
-    """1x1, GELU, 1x1."""
+def mlp(layers, dtype, shift=None, scale=None, last_bias=True):
+    """A copy of 1x1, GELU, 1x1, as `fixed` does."""
+    first, _, last = layers
+    first = fixed(first, dtype, shift, scale)
     first.gelu = True
-    return nn.Sequential(first, last)
+    return nn.Sequential(first, fixed(last, dtype) if last_bias else conv(last.weight, None, dtype))
 
 
 def affine(norm):

@@ -1,8 +1,6 @@
 """The inference form of a trained network, and its CUDA graphs.
 
-    network = inference_form(network, torch.float16)        # network(hazy, prob), as before
-
-Start reading at inference_network.py.
+network = inference_form(network, torch.float16)        # network(hazy, prob), as before
 """
 
 import copy
@@ -13,7 +11,7 @@ from torch import nn
 
 from .bands import Bands
 from .inference_network import InferenceForm, widened
-from .proof import choose
+from .proof import proven, reports
 
 MAX_GRAPHS = 8  # sizes of image: of more, recording would cost more than it saves
 MAX_PIXELS = 2**21  # of a batch: the kernels of a larger one take longer than their launches
@@ -27,12 +25,13 @@ def inference_form(network, dtype=torch.float32):
     and autocast has no effect. Called with (hazy, prob, memory): see InferenceForm. On CUDA it runs in graphs. Where
     the form fails its proof (proof.py), it is the plain network, after a line that says why.
     """
-    on_cuda = next(network.parameters()).is_cuda
-    way = choose("inference", network, dtype, *((CUDA_WAYS, outputs) if on_cuda else (CPU_WAYS, first_output)))
-    if way == "plain":
+    if not proven("inference", network, dtype, by_form, by_plain):
         return PlainInference(network, dtype)
     form = InferenceForm(network, dtype)
-    return GraphedInference(form) if way == "graph" else form
+    if next(network.parameters()).is_cuda:
+        reports["inference"]["path"] = "graph"
+        form = GraphedInference(form)
+    return form
 
 
 class GraphedInference(nn.Module):
@@ -75,7 +74,7 @@ class GraphedInference(nn.Module):
 
 
 class PlainInference(nn.Module):
-    """network(hazy, prob, memory) by the plain network, in place of the inference form."""
+    """network(hazy, prob, memory) by the plain network, which spares no memory."""
 
     def __init__(self, network, dtype):
         super().__init__()
@@ -83,25 +82,23 @@ class PlainInference(nn.Module):
         self.dtype = dtype
 
     def forward(self, hazy, prob=None, memory=None):
-        """As InferenceForm, but that memory is not spared."""
+        """As InferenceForm."""
         with torch.no_grad(), torch.autocast(hazy.device.type, self.dtype, self.dtype.itemsize < 4):
-            return self.network(hazy.to(self.network.patch_embed.weight.dtype), prob).to(hazy.dtype)
+            return self.network(hazy.to(widened(self.dtype)), prob).to(hazy.dtype)
 
 
-# ---- the proof: see `choose` ----
+# ---- the proof ----
 
-PLAIN = {"plain": lambda network, hazy, prob, dtype: PlainInference(network, dtype)}
-CPU_WAYS = {"form": lambda network, hazy, prob, dtype: partial(InferenceForm(network, dtype), bands=Bands(8))} | PLAIN
-CUDA_WAYS = {
-    "graph": lambda network, hazy, prob, dtype: GraphedInference(InferenceForm(network, dtype)),
-    "form": lambda network, hazy, prob, dtype: InferenceForm(network, dtype),
-} | PLAIN
+
+def by_form(network, hazy, prob, dtype):
+    form = InferenceForm(network, dtype)
+    return outputs(GraphedInference(form) if hazy.is_cuda else partial(form, bands=Bands(8)), hazy, prob)
+
+
+def by_plain(network, hazy, prob, dtype):
+    return outputs(PlainInference(network, dtype), hazy, prob)
 
 
 def outputs(module, hazy, prob):
-    """Of the first batch, one output is computed and one recorded; those of the second are replayed."""
-    return [module(hazy, prob), module(hazy.flip(0), prob)]
-
-
-def first_output(module, hazy, prob):
-    return [module(hazy[:1], prob[:1])]
+    """Of three images of a size, a graph computes the first, records the second and replays the third."""
+    return [module(image, prob) for image in (hazy, hazy.flip(2), hazy.flip(3))]

@@ -1,6 +1,4 @@
-"""The inference form of a trained network: the same outputs, several times faster, in a fraction of the memory.
-
-    network = inference_form(network, torch.bfloat16)       # network(hazy, prob), as before (inference.py)
+"""The network of the inference form: the same outputs, several times faster, in a fraction of the memory.
 
 Folded, exactly: norm1, 1x1 and 5x5 convolution into one 5x5; norm2 into the first 1x1 of the value and pixel branches.
 A bias makes a map larger by a constant, and travels on to where it costs no pass over the map: through reflect padding
@@ -10,14 +8,15 @@ Layers run over bands of rows, in place (bands.py): what lives between them is o
 first stage's. The plain network waits for memory traffic and the zeroing of fresh pages, not for arithmetic.
 """
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..mixdehazenet import padded, reflect_extend
+from ..mixdehazenet import check_prob, padded, reflect_extend
 from . import kernels
-from .bands import Band, Bands, new_map
-from .entrance import Entrance
+from .bands import Band, Bands
 from .folding import affine, conv, fixed, mlp, of_constant
 
 
@@ -27,25 +26,25 @@ class InferenceForm(nn.Module):
     @torch.no_grad()
     def __init__(self, network, dtype):
         super().__init__()
-        self.dtype, self.wide = dtype, widened(dtype)
-        self.entrance = Entrance(network, dtype, self.wide)
+        self.dtype, self.wide, self.merge = dtype, widened(dtype), network.merge
+        self.fusion = copy.deepcopy(network.fusion)
+        if self.fusion is not None:
+            self.fusion.to(self.wide)
+            self.register_buffer("text", network.text.to(self.wide))
+        self.entrance = fixed(network.patch_embed, dtype)
         self.stages = nn.ModuleList(Stage(getattr(network, f"stage{i}"), dtype) for i in range(1, 6))
         first, second, third, fourth, fifth = (stage.lacks for stage in self.stages)
-        self.downs = nn.ModuleList([fixed(network.down1, dtype, first), fixed(network.down2, dtype, second)])
-        joins = (
-            Join(network.up1[0], third, network.skip2, second, network.fusion1, dtype),
-            Join(network.up2[0], fourth, network.skip1, first, network.fusion2, dtype),
-        )
-        self.joins = nn.ModuleList(joins)
+        self.down1, self.down2 = fixed(network.down1, dtype, first), fixed(network.down2, dtype, second)
+        self.join1 = Join(network.up1[0], third, network.skip2, second, network.join1, dtype)
+        self.join2 = Join(network.up2[0], fourth, network.skip1, first, network.join2, dtype)
         self.exit = fixed(network.patch_unembed, self.wide, fifth)
-        widths = {network.patch_embed.out_channels, network.patch_unembed.in_channels}
-        self.channels = sum(widths)  # of the maps of full size that live at a time: one, if it serves to the end
+        # Channels of the maps of full size that live at a time: one map, if the first serves to the end.
+        self.channels = sum({network.patch_embed.out_channels, network.patch_unembed.in_channels})
         self.eval().requires_grad_(False)
 
     def forward(self, hazy, prob=None, memory=None, bands=None):
-        """As MixDehazeNet.
+        """As MixDehazeNet; returns B x 3 x H x W in hazy's type.
 
-        hazy: B x 3 x H x W in [-1, 1], prob: B x K; returns B x 3 x H x W in hazy's type.
         memory: the bytes that may be used beyond the arguments; None: as many as is fastest. bands: the Bands to use,
         in place of those that fit into the memory. Neither changes the output beyond rounding. Raises ValueError naming
         the sizes where the memory does not suffice.
@@ -55,10 +54,9 @@ class InferenceForm(nn.Module):
             image = reflect_extend(hazy.to(self.wide), padded(height), padded(width))
             image = image.contiguous(memory_format=torch.contiguous_format if image.is_cuda else torch.channels_last)
             if bands is None:
-                memory = memory if memory is None or image is hazy else memory - image.nbytes
-                shape = image.shape[0], *image.shape[2:]
+                shape, memory = (len(image), *image.shape[2:]), memory and memory - image.nbytes
                 bands = Bands.within(memory, shape, image.device, self.channels, self.dtype)
-            x = self.features(image, prob, bands)
+            x = self.features(self.embed(image, prob, bands), bands)
 
             def restored(start, stop):
                 k, b = self.exit(Band.of(x, start, stop, 1).padded().to(self.wide)).split((1, 3), dim=1)
@@ -67,38 +65,52 @@ class InferenceForm(nn.Module):
 
             return bands.fill(height, restored, lambda: torch.empty_like(hazy)).to(hazy.dtype)
 
-    def features(self, image, prob, bands):
-        """The U-Net without its last convolution: B x 3 x H x W and B x K to B x C5 x H x W."""
-        first = self.stages[0](self.entrance(image, prob, bands), bands)
-        second = self.stages[1](downsampled(self.downs[0], first, bands), bands)
-        x = self.stages[2](downsampled(self.downs[1], second, bands), bands)
-        x = self.stages[3](self.joins[0](x, second, bands), bands)
+    def embed(self, image, prob, bands):
+        """B x 3 x H x W and B x K to B x C1 x H x W. The fusion's channels exist only for the band at work."""
+        height = image.shape[2]
+        if self.fusion is not None:
+            check_prob(prob, len(image), len(self.text))
+            extra = self.fusion.in_bands(image, self.text, prob.to(self.wide), lambda work: bands.each(height, work))
+
+        def entered(start, stop):
+            band = Band.of(image, start, stop, 1)
+            if self.fusion is not None:
+                more = extra(start - band.above, stop + band.below)
+                band.rows = torch.cat([band.rows, more], dim=1) if self.merge == "concat" else band.rows + more
+            band.rows = band.rows.to(self.dtype, memory_format=torch.channels_last)
+            return self.entrance(band.padded())
+
+        return bands.fill(height, entered, lambda: kernels.new_map(image, self.entrance.out_channels, dtype=self.dtype))
+
+    def features(self, x, bands):
+        """The U-Net without its last convolution: B x C1 x H x W, overwritten, to B x C5 x H x W."""
+        first = self.stages[0](x, bands)
+        second = self.stages[1](downsampled(self.down1, first, bands), bands)
+        x = self.stages[2](downsampled(self.down2, second, bands), bands)
+        x = self.stages[3](self.join1(x, second, bands), bands)
         del second
-        return self.stages[4](self.joins[1](x, first, bands), bands)
+        return self.stages[4](self.join2(x, first, bands), bands)
 
 
-class Stage(nn.Module):
+class Stage(nn.ModuleList):
     """A stage's blocks. lacks: the constant, C numbers, by which their result is too small."""
 
     def __init__(self, stage, dtype):
         super().__init__()
-        self.blocks, self.lacks = nn.ModuleList(), 0
+        self.lacks = 0
         for block in stage:
-            self.blocks.append(Block(block, dtype, self.lacks))
-            self.lacks = self.blocks[-1].lacks
+            self.append(Block(block, dtype, self.lacks))
+            self.lacks = self[-1].lacks
 
     def forward(self, x, bands):
         """Put x, B x C x H x W, through the blocks, in place, and return it."""
-        for block in self.blocks:
+        for block in self:
             block(x, bands)
         return x
 
 
 class Block(nn.Module):
-    """A MixStructureBlock, folded, for maps that are too small by the constant `lacks`.
-
-    Its result is too small by the last biases of the two MLPs, too.
-    """
+    """A MixStructureBlock, folded, for maps that are too small by `lacks`; by how much its result is: `self.lacks`."""
 
     def __init__(self, block, dtype, lacks):
         super().__init__()
@@ -108,10 +120,9 @@ class Block(nn.Module):
         self.dense = conv(dense, None, dtype, dilation=block.local.dilation)
         bias = of_constant(block.local, bias)
         self.depthwise_layers = nn.ModuleList(fixed(layer, dtype, bias) for layer in block.depthwise_layers())
-        first, _, last = block.mlp1
-        self.mlp1 = mlp(fixed(first, dtype), conv(last.weight, None, dtype))
+        self.mlp1 = mlp(block.mlp1, dtype, last_bias=False)
 
-        lacks = lacks + last.bias.double()
+        lacks = lacks + block.mlp1[2].bias.double()
         scale, shift = affine(block.norm2)
         shift = shift + scale * lacks
         self.register_buffer("scale", scale[:, None, None].to(dtype))
@@ -119,14 +130,10 @@ class Block(nn.Module):
         value, value3 = block.value
         self.value = conv(value.weight.double() * scale[:, None, None], None, dtype)
         self.value3 = fixed(value3, dtype, of_constant(value, shift))
-        first, _, last = block.pixel_attention
-        self.pixel = mlp(fixed(first, dtype, shift, scale), fixed(last, dtype))
-        first, _, last = block.channel_attention
-        self.channel = mlp(fixed(first, widened(dtype)), fixed(last, widened(dtype)))
-        self.gate = fixed(block.gate, widened(dtype))
-        first, _, last = block.mlp2
-        self.mlp2 = mlp(fixed(first, dtype), conv(last.weight, None, dtype))
-        self.lacks = lacks + last.bias.double()
+        self.pixel = mlp(block.pixel_attention, dtype, shift, scale)
+        self.gate, self.channel = fixed(block.gate, widened(dtype)), mlp(block.channel_attention, widened(dtype))
+        self.mlp2 = mlp(block.mlp2, dtype, last_bias=False)
+        self.lacks = lacks + block.mlp2[2].bias.double()
 
     def forward(self, x, bands):
         """Put x, B x C x H x W, through the block, in place."""
@@ -140,11 +147,11 @@ class Block(nn.Module):
 
         sums = bands.update(x, lambda band: self.dense(band.padded()), margin, mix, radius)
         mean = torch.addcmul(self.shift, sum(sums[1:], sums[0]), self.scale, value=1 / (x.shape[2] * x.shape[3]))
-        gates = [self.gate(mean), self.channel(mean)]
+        gate, channel = (layer(mean).sigmoid().to(x.dtype) for layer in (self.gate, self.channel))
 
         def attend(band, part):
             hidden, out = self.mlp2
-            out.add_to(part, hidden(self.attended(band, part, gates)))
+            out.add_to(part, hidden(self.attended(band, part, gate, channel)))
 
         bands.update(x, lambda band: self.value(band.rows), 0, attend, 1)
 
@@ -162,17 +169,15 @@ class Block(nn.Module):
         crops = [(layer, band.margin - reach(layer)) for layer in layers]
         return torch.cat([layer(y[:, :, crop : height - crop, crop : width - crop]) for layer, crop in crops], dim=1)
 
-    def attended(self, band, part, gates):
+    def attended(self, band, part, gate, channel):
         """The attentions of a band's rows `part`, side by side; the band is of the value map."""
-        pixel = self.pixel(part)
+        y, pixel = torch.addcmul(self.shift, part, self.scale), self.pixel(part).sigmoid()
         if kernels.run_on(part):
-            from .kernels.attending import attended
+            from .kernels.gated import gated
 
-            kernel, affine = [self.value3.weight, self.value3.bias], [self.scale, self.shift]
-            return attended(band.rows, band.above, part, kernel, affine, gates, pixel)
-        gate, channel = (logits.sigmoid().to(part.dtype) for logits in gates)
-        y = torch.addcmul(self.shift, part, self.scale)
-        return torch.cat([self.value3(band.padded()) * gate, channel * y, pixel.sigmoid() * y], dim=1)
+            value = F.conv2d(band.padded(), self.value3.weight, groups=self.value3.groups)
+            return gated(value, self.value3.bias, y, gate, channel, pixel)
+        return torch.cat([self.value3(band.padded()) * gate, channel * y, pixel * y], dim=1)
 
 
 class Join(nn.Module):
@@ -189,10 +194,8 @@ class Join(nn.Module):
         self.branch_weights = nn.Sequential(fixed(fusion.mlp[0], wide), nn.ReLU(), fixed(fusion.mlp[2], wide))
 
     def forward(self, x, target, bands):
-        """x: B x C x H/2 x W/2. target: B x C' x H x W, which is overwritten if it is gone through in bands.
-
-        `up` and `skip` are linear: the means of their results follow from those of x and target.
-        """
+        """x: B x C x H/2 x W/2. target: B x C' x H x W, overwritten in bands if the channels match."""
+        # `up` and `skip` are linear: the means of their results follow from those of x and target.
         up, skip = (layer(mean(map, bands)) for layer, map in zip(self.means, (x, target), strict=True))
         logits = self.branch_weights(up.unflatten(1, (-1, 4)).mean(2) + skip)
         weight_y, weight_skip = logits.unflatten(1, (2, -1)).softmax(dim=1).to(x.dtype).unbind(1)
@@ -202,11 +205,9 @@ class Join(nn.Module):
             y = F.pixel_shuffle(self.up(x[:, :, first:last]), 2)[:, :, start - 2 * first : stop - 2 * first]
             return (y * (1 + weight_y)).addcmul_(weight_skip, self.skip(target[:, :, start:stop]))
 
-        def make():
-            channels = self.skip.out_channels
-            return target if target.shape[1] == channels else new_map(target, channels)
-
-        x = bands.fill(target.shape[2], joined, make)
+        channels = self.skip.out_channels
+        fits = target.shape[1] == channels
+        x = bands.fill(target.shape[2], joined, lambda: target if fits else kernels.new_map(target, channels))
         return x.contiguous(memory_format=torch.channels_last)  # PixelShuffle's result is not
 
 
@@ -216,7 +217,7 @@ def downsampled(layer, x, bands):
     def strided(start, stop):
         return layer(Band.of(x, 2 * start, 2 * stop, 1).padded())
 
-    return bands.fill(x.shape[2] // 2, strided, lambda: new_map(x[:, :, ::2, ::2], layer.out_channels))
+    return bands.fill(x.shape[2] // 2, strided, lambda: kernels.new_map(x[:, :, ::2, ::2], layer.out_channels))
 
 
 def reach(layer):
@@ -235,6 +236,6 @@ def total(x):
 
 
 def mean(x, bands):
-    """The mean over the pixels, in float32 at least: B x C x 1 x 1."""
+    """The mean over the pixels, as `total`."""
     sums = bands.each(x.shape[2], lambda start, stop: total(x[:, :, start:stop]))
     return sum(sums[1:], sums[0]) / (x.shape[2] * x.shape[3])

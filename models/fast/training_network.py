@@ -9,10 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..mixdehazenet import MixDehazeNet, MixStructureBlock
-from .folding import as_map, as_matrix
+from .folding import FEWEST, as_map, as_matrix
 from .kernels.depthwise import depthwise, fits
 from .kernels.gated import gated
-from .kernels.gelu import gelu_mlp
 from .kernels.pad import reflect_pad
 
 
@@ -49,25 +48,42 @@ class Block(MixStructureBlock):
 
     def gated(self, y, gate, channel, pixel):
         first, last = self.value
-        value = reflect_pad(pointwise(y, first.weight, None), last.padding[0])
-        return gated(unpadded(last, value, last.weight, None), shifted_bias(last, first.bias), y, gate, channel, pixel)
+        value = unpadded(last, reflect_pad(pointwise(y, first.weight, None), last.padding[0]), last.weight, None)
+        return gated(value, shifted_bias(last, first.bias), y, gate, channel, pixel)
 
     def mlp(self, layers, y):
         first, activation, last = layers
-        if type(activation) is not nn.GELU or activation.approximate != "none":
+        if type(activation) is not nn.GELU:
             return super().mlp(layers, y)
         weights = [value for layer in (first, last) for value in (layer.weight.flatten(1), layer.bias)]
-        return as_map(gelu_mlp(as_matrix(y), *weights), y)
+        return as_map(GeluMlp.apply(as_matrix(y), *weights), y)
 
 
 class TrainingNetwork(MixDehazeNet):
     """A MixDehazeNet of faster blocks: see `training_form`."""
 
     block, conv = Block, Conv
-    graphs = False  # whether CUDA graphs of it have passed the proof
 
     def features(self, x):
         return super().features(x.contiguous(memory_format=torch.channels_last))
+
+
+class GeluMlp(torch.autograd.Function):
+    """1x1, GELU, 1x1 as products, N x C to N x C''. Of the two widest maps one is kept: GELU is computed again."""
+
+    @staticmethod
+    def forward(ctx, x, *layers):
+        weight1, bias1, weight2, bias2 = (tensor.to(x.dtype) for tensor in layers)
+        hidden = F.linear(x, weight1, bias1)
+        ctx.save_for_backward(x, weight1, hidden, weight2)
+        return F.linear(F.gelu(hidden), weight2, bias2)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight1, hidden, weight2 = ctx.saved_tensors
+        grad_weight2 = grad.t() @ F.gelu(hidden)
+        grad_hidden = torch.ops.aten.gelu_backward(grad @ weight2, hidden)
+        return grad_hidden @ weight1, grad_hidden.t() @ x, grad_hidden.sum(0), grad_weight2, grad.sum(0)
 
 
 def unpadded(layer, x, weight, bias):
@@ -81,7 +97,7 @@ def shifted_bias(layer, shift):
 
 
 def pointwise(x, weight, bias):
-    """A 1x1 convolution, as a product with its bias in the same call; products with few outputs are slow."""
-    if len(weight) < 8:
+    """A 1x1 convolution, as a product with its bias in the same call."""
+    if len(weight) < FEWEST:
         return F.conv2d(x, weight, bias)
     return as_map(F.linear(as_matrix(x), weight.flatten(1), bias), x)

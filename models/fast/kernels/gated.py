@@ -8,28 +8,25 @@ import torch
 import triton
 from triton import language as tl
 
-from .pad import channels_last, new_map
+from . import channels_last, new_map
 
 TILE = 1024  # numbers of a tile
 SUMS = 64  # programs an image that sum the gates' gradients, a fixed number so that the order of summation is fixed
 
 
-def gated(value, bias, y, gate, channel, pixel):
+class Gated(torch.autograd.Function):
     """torch.cat([(value + bias) * gate, channel * y, pixel * y], dim=1), channels_last.
 
     value, y: B x C x H x W. bias: C. gate, channel: B x C x 1 x 1. pixel: B x 1 x H x W. Returns B x 3C x H x W of y's
     type. Differentiable once, in every argument.
     """
-    return Gated.apply(value, bias, y, gate, channel, pixel)
 
-
-class Gated(torch.autograd.Function):
     @staticmethod
     def forward(ctx, value, bias, y, gate, channel, pixel):
         value, y, gate, channel, pixel = map(channels_last, (value, y, gate, channel, pixel))
         ctx.save_for_backward(value, bias, y, gate, channel, pixel)
         batch, channels, height, width = y.shape
-        out = new_map(y, (batch, 3 * channels, height, width))
+        out = new_map(y, 3 * channels)
         block, pixels = tile(channels)
         grid = triton.cdiv(height * width, pixels), batch
         gated_kernel[grid](value, bias, y, gate, channel, pixel, out, height * width, channels, block, pixels)
@@ -41,12 +38,14 @@ class Gated(torch.autograd.Function):
         batch, channels, height, width = y.shape
         grad_value, grad_y, grad_pixel = (torch.empty_like(x) for x in (value, y, pixel))
         sums = torch.empty(batch, SUMS, 3, channels, dtype=torch.float32, device=y.device)
-        block, pixels = tile(channels)
         maps = value, bias, y, gate, channel, pixel, channels_last(grad), grad_value, grad_y, grad_pixel, sums
-        gates_kernel[SUMS, batch](*maps, height * width, channels, block, pixels, SUMS)
+        gates_kernel[SUMS, batch](*maps, height * width, channels, *tile(channels), SUMS)
         by_gate, by_channel, plain = sums.sum(1).unbind(1)  # B x C each
         grad_bias = (plain * gate[:, :, 0, 0]).sum(0)
         return grad_value, grad_bias, grad_y, by_gate[..., None, None], by_channel[..., None, None], grad_pixel
+
+
+gated = Gated.apply
 
 
 def tile(channels):
@@ -118,6 +117,7 @@ def gates_kernel(
         bias_sum += g1
         first += SUMS * PIXELS
     at = sums + (image * SUMS + tl.program_id(0)) * (3 * C) + tl.arange(0, BLOCK)
-    tl.store(at, tl.sum(gate_sum, 0), tl.arange(0, BLOCK) < C)
-    tl.store(at + C, tl.sum(channel_sum, 0), tl.arange(0, BLOCK) < C)
-    tl.store(at + 2 * C, tl.sum(bias_sum, 0), tl.arange(0, BLOCK) < C)
+    inside = tl.arange(0, BLOCK) < C
+    tl.store(at, tl.sum(gate_sum, 0), inside)
+    tl.store(at + C, tl.sum(channel_sum, 0), inside)
+    tl.store(at + 2 * C, tl.sum(bias_sum, 0), inside)
