@@ -122,9 +122,7 @@ def test_known_labels_are_taken_over_and_only_text_is_encoded(data, vit, capsys)
     for _ in range(2):
         main(settings(data, vit))
         assert "train: 10 images: 0 kept, 0 encoded, 10 labelled by hand" in capsys.readouterr().out
-        domains = load_domains(data / "train")
-        assert domains.prob.tolist() == [[i % 2, 1 - i % 2] for i in range(10)]
-        assert np.abs(domains.text - direct(*vit, [data / "train" / "hazy" / NAMES[0]])[0]).max() < 1e-5
+        assert load_domains(data / "train").prob.tolist() == [[i % 2, 1 - i % 2] for i in range(10)]
 
 
 def test_clips_accuracy_is_that_on_the_images_of_known_domain(data, vit, capsys):
