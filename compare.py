@@ -35,7 +35,7 @@ def main(argv=None):
 
     alone = args.form in ("latex", "csv")  # on standard output
     if args.form == "csv":
-        print(results.as_csv(records))
+        print(results.as_csv(records), end="")
     else:
         print(results.as_text(*results.comparison_table(records), args.form))
     with redirect_stdout(sys.stderr if alone else sys.stdout):

@@ -65,19 +65,18 @@ def main(argv=None):
     if network.fusion is not None:
         facts["classes"] = ",".join(saved["text"]["classes"] if checkpoint.is_ours(saved) else domains.classes)
 
-    # The file's content, compared with the network before it is written.
+    # The file's content; a program is compared with the network before it is written.
     if output.suffix in WEIGHTS:
         if not checkpoint.is_ours(saved):
             raise ValueError(f"{args.checkpoint} holds weights alone already: --output must end in .onnx or .pt2")
-        kept = checkpoint.essentials(saved)
-        data = (checkpoint.to_bytes if output.suffix == ".pt" else checkpoint.to_safetensors)(kept)
-        exported = network_of({"format": checkpoint.FORMAT, **kept})
+        as_file = checkpoint.to_bytes if output.suffix == ".pt" else checkpoint.to_safetensors
+        data, checked = as_file(checkpoint.essentials(saved)), "weights"
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, of its next versions
             program = export_program(network)
             data, exported = as_pt2(program, facts) if output.suffix == ".pt2" else as_onnx(program, facts, args.opset)
-    checked = compare(network, exported)
+        checked = compare(network, exported)
     write_bytes(output, data)
     described = ", ".join(f"{name} {value}" for name, value in facts.items())
     print(f"{output}: {len(data) / 1e6:.2f} MB, {described}, {checked}\nSHA-256 {sha256(output)}")

@@ -52,7 +52,7 @@ def main(argv=None):
 
 
 def test(config, device):
-    start, torch.backends.cudnn.allow_tf32 = time.perf_counter(), False
+    start = time.perf_counter()
 
     # Data: the pairs of the split, known by their fingerprint.
     pairs = on_main(open_split)(config.data, config.data.test)
@@ -148,7 +148,7 @@ def trained_network(config, pairs, device):
     facts = {
         "outputs": None,
         "checkpoint": {"path": str(path), "sha256": sha256(checkpoint.located(path)), "step": step},
-        "selection": checkpoint.selection(saved, path),
+        "selection": checkpoint.selection(saved),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "multiply_adds": multiply_adds(network, 256, prob.shape[1]),
         "notes": results.notes_of(config.test, trained, text),

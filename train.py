@@ -25,7 +25,7 @@ from utils.clock import Clock, say
 from utils.config import load_config, to_yaml
 from utils.cost import describe_cost
 from utils.distributed import on_main
-from utils.evaluate import DTYPES, autocast, evaluate, mean_scores, pictures
+from utils.evaluate import DTYPES, autocast, evaluate, mean_scores, picture
 from utils.losses import Loss
 from utils.run_folder import RunFolder
 from utils.script import StopSignal, config_parser, run
@@ -39,7 +39,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     config = load_config(args.config, args.overrides)
     with distributed.processes(config.device) as device:
-        refuse_unfit(config.train, device)
+        refuse_unfit(config.train)
         if args.dry_run:
             print_cost(config)
         else:
@@ -47,11 +47,10 @@ def main(argv=None):
 
 
 def train(config, device):
-    # Start: the same numbers on every run, and full precision where full precision is asked for.
+    # Start: the same random numbers on every run.
     settings, main_process = config.train, distributed.rank() == 0
     torch.manual_seed(config.seed)
     torch.backends.cudnn.benchmark = True  # training batches are of one size
-    torch.backends.cudnn.allow_tf32 = False
     matmul = torch.backends.cuda.matmul  # sums over millions of pixels stay in float32
     matmul.allow_bf16_reduced_precision_reduction = matmul.allow_fp16_reduced_precision_reduction = False
     if config.kernels == "plain":
@@ -77,7 +76,7 @@ def train(config, device):
         state.load_state_dict(saved)
     folder.start_log(state.step)
     stepped = graphed(network, data.prob.shape[1], settings, device) if device.type == "cuda" else network
-    stepped = distributed.data_parallel(stepped, device, settings.sync_batchnorm)
+    stepped = distributed.data_parallel(stepped, device)
     if device.type == "cuda":
         folder.log("kernels", state.step, **models.kernels_report("training"))
 
@@ -94,7 +93,7 @@ def train(config, device):
             print("note: the text features are stand-ins (fixed vectors and known labels), not CLIP's")
 
     # Loop: report, validate, save, stop, step. A stop cuts validation short; the resumed run makes it again.
-    clock = Clock(settings, device)
+    clock = Clock(state.step, settings, device)
     unsaved = not saved  # the first checkpoint comes before any step: a full disk shows at once
     while True:
         done = state.step == settings.steps
@@ -103,14 +102,14 @@ def train(config, device):
             folder.log("train", state.step, **clock.report(state.step, lr=rate, **state.means()))
         if state.validated < state.step and (state.step % settings.eval_every == 0 or done):
             unsaved |= validate(state, val_batches, settings.precision, device, stop, folder)
-            clock.restart()
+            clock.restart(state.step)
         stopping = distributed.any_process(stop.heard)
         if unsaved and (done or stopping or state.step % settings.save_every == 0):
             folder.save(state)
             unsaved = False
         if done or stopping:
             break
-        optimise(stepped, state, loss, batches, settings, device, clock)
+        optimise(stepped, state, loss, batches, settings, device)
         unsaved = True
 
     # End.
@@ -121,7 +120,7 @@ def train(config, device):
         print(f"{folder.path}: {how}, step {state.step} of {settings.steps}{score}")
 
 
-def optimise(network, state, loss, batches, settings, device, clock):
+def optimise(network, state, loss, batches, settings, device):
     """Take one step on a batch, run in `accumulate` parts."""
     network.train()
     for group in state.optimizer.param_groups:
@@ -129,7 +128,7 @@ def optimise(network, state, loss, batches, settings, device, clock):
     state.optimizer.zero_grad(set_to_none=settings.accumulate == 1)
     sums = 0
     for part in range(1, settings.accumulate + 1):
-        batch = clock.next(batches)
+        batch = next(batches)
         with distributed.exchange_gradients(network, now=part == settings.accumulate):
             with autocast(device, settings.precision):
                 output = network(batch["hazy"], batch["prob"]).float()
@@ -143,7 +142,6 @@ def optimise(network, state, loss, batches, settings, device, clock):
     if state.average:
         state.average.update()
     numbers = torch.cat([distributed.mean_over_processes(sums), norm[None]]).tolist()  # the one wait for the GPU
-    clock.images += settings.batch
     state.count(dict(zip([*values, "gradient_norm"], numbers, strict=True)))
 
 
@@ -160,8 +158,7 @@ def validate(state, batches, precision, device, stop, folder):
     folder.log("val", state.step, psnr=scores["psnr"], ssim=scores["ssim"], pairs=folder.config.data.chosen_on)
     say(f"step {state.step}: validation {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}")
     if distributed.rank() == 0:
-        for number, image in enumerate(pictures(form, batches)):
-            folder.picture(f"hazy | dehazed | clear/{number}", image, state.step)
+        folder.tensorboard.add_image("hazy | dehazed | clear", picture(form, batches.of_one(0)), state.step)
     if scores["psnr"] > state.best:
         state.best = scores["psnr"]
         folder.save_best(state)
@@ -207,8 +204,6 @@ def build_network(settings, crop, text, start):
 
 def graphed(network, num_classes, settings, device):
     """The network whose forward and backward pass are recorded once on CUDA, for batches of one size."""
-    if settings.sync_batchnorm:
-        return network
     share = settings.batch // (distributed.world_size() * settings.accumulate)
     hazy = torch.zeros(share, 3, settings.crop, settings.crop, device=device)
     prob = torch.full((share, num_classes), 1 / num_classes, device=device)
@@ -220,13 +215,11 @@ def graphed(network, num_classes, settings, device):
 
 
 @on_main
-def refuse_unfit(settings, device):
-    """Raise ValueError where the `train` settings do not suit the processes or the device."""
+def refuse_unfit(settings):
+    """Raise ValueError where the `train` settings do not suit the number of processes."""
     if settings.batch % (distributed.world_size() * settings.accumulate):
         parts = f"{distributed.world_size()} process(es) in {settings.accumulate} part(s)"
         raise ValueError(f"train.batch={settings.batch} cannot be shared equally by {parts}: change train.batch")
-    if settings.sync_batchnorm and device.type != "cuda":
-        raise ValueError("train.sync_batchnorm=true needs CUDA: leave it out on a CPU")
 
 
 @on_main

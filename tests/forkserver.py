@@ -29,12 +29,11 @@ CHANGES = ("os.mkdir", "os.rename", "os.truncate")  # audit events; an `open` fo
 
 @dataclass(frozen=True)
 class Done:
-    """A run that has ended. code: exit code, or minus the signal. seconds, max_memory (bytes): what it took."""
+    """A run that has ended. code: exit code, or minus the signal. max_memory: bytes."""
 
     code: int
     stdout: str
     stderr: str
-    seconds: float
     max_memory: int
     timed_out: bool
 
@@ -84,7 +83,6 @@ def serve():
     """Fork for every request; returns, in the fork, the request."""
     for line in sys.stdin:
         request = json.loads(line)
-        start = time.monotonic()
         pipes = [os.pipe(), os.pipe()]
         child = os.fork()
         for (reader, writer), number in zip(pipes, (1, 2), strict=True):
@@ -95,12 +93,12 @@ def serve():
         if child == 0:
             return request
         print(child, flush=True)
-        texts, timed_out = read_all([reader for reader, _ in pipes], start + request["timeout"])
+        texts, timed_out = read_all([reader for reader, _ in pipes], time.monotonic() + request["timeout"])
         if timed_out:
             os.killpg(child, signal.SIGKILL)
         _, status, usage = os.wait4(child, 0)
         outcome = {"code": os.waitstatus_to_exitcode(status), "stdout": texts[0], "stderr": texts[1]}
-        outcome |= {"seconds": time.monotonic() - start, "max_memory": usage.ru_maxrss * 1024, "timed_out": timed_out}
+        outcome |= {"max_memory": usage.ru_maxrss * 1024, "timed_out": timed_out}
         print(json.dumps(outcome), flush=True)
     return None
 
@@ -121,11 +119,11 @@ def read_all(pipes, deadline):
     return [part.decode(errors="backslashreplace") for part in parts.values()], bool(waiting)
 
 
-def begin(script, arguments, folder, *, write=None, fault=None, output=None, humble=False, **limits):
+def begin(script, arguments, folder, *, write=None, fault=None, humble=False, **limits):
     """Become the script, with its faults.
 
     memory: bytes of address space beyond what the imports took. file_size: largest file it may write, bytes.
-    output: the file that is its standard output. humble: permissions hold, even where it runs as root.
+    humble: permissions hold, even where it runs as root.
     write, fault: the signal that comes just before the write-th change to a file or folder outside the TensorBoard
     events.
     """
@@ -142,8 +140,6 @@ def begin(script, arguments, folder, *, write=None, fault=None, output=None, hum
     for name, kind in LIMITS.items():
         if name in limits:
             resource.setrlimit(kind, (limits[name], limits[name]))
-    if output:
-        os.dup2(os.open(output, os.O_WRONLY), 1)
     if write is not None:
         befall(os.path.realpath(folder), write, fault)
 

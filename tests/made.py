@@ -107,6 +107,6 @@ def save_network(path, fusion="calip", facts=(), settings=None, **options):
     """Write the checkpoint of a `make_network`. facts: what differs from TEXT_FACTS. Returns the network."""
     network = make_network(fusion=fusion, **options)
     text = None if fusion == "none" else {**TEXT_FACTS, **dict(facts)}
-    parts = {"network": describe(network), "ema": None, "text": text, "settings": settings or {}, "step": 7}
-    checkpoint.save(path, parts)
+    parts = {"network": describe(network), "ema": None, "text": text, "settings": settings or {}}
+    checkpoint.save(path, {**parts, "step": 7, "chosen": "best"})
     return network

@@ -124,7 +124,6 @@ def test_runs_of_one_configuration_are_one_line_with_their_spread(tmp_path):
         (chosen("b"), "checkpoint b.pt, SHA-256 bbbbbbbb (not a.pt, SHA-256 aaaaaaaa)"),
         ({"trained": {"seed": 2, "train.save_every": 7}, **chosen("b")}, "seed 2 (not 1)"),
         ({"trained": {"text.labels": "hard", "data.root": "/its/set"}}, "data.root set (not None), text.labels hard"),
-        ({"trained_with": None, **chosen("b", "not known", None)}, f"selection not known (not {LAST})"),
     ],
 )
 def test_what_sets_two_results_apart_is_said(tmp_path, changes, line):
@@ -141,23 +140,15 @@ def test_what_sets_two_results_apart_is_said(tmp_path, changes, line):
     ],
 )
 def test_runs_of_one_configuration_differ_in_their_seed_alone(tmp_path, changes, message):
-    """Places, names and pace may differ."""
+    """Places, names, pace and the best step may differ."""
     first = {"seed": 1, "run": "a-1", "data.root": "/sets/mine"}
     other = {"seed": 2, "run": "a-2", "data.root": "data/mine", "data.workers": 0}
-    runs = [write_run(tmp_path / "a", trained=first), write_run(tmp_path / "b", trained=other)]
+    runs = [write_run(tmp_path / "a", trained=first), write_run(tmp_path / "b", trained=other, **chosen("b", step=400))]
     wrong = write_run(tmp_path / "wrong", **{**changes, "trained": {**other, **changes.get("trained", {})}})
     assert len(open_groups([f"x={','.join(runs)}", wrong])[0].psnr) == 2
     with pytest.raises(ValueError, match=message) as refused:
         open_groups([f"x={','.join([*runs, wrong])}", runs[0]])
     assert wrong in str(refused.value) and any(run in str(refused.value) for run in runs)
-
-
-def test_best_checkpoints_of_one_configuration_may_be_of_other_steps(tmp_path):
-    runs = [write_run(tmp_path / f"{i}", trained={"seed": i}, **chosen(f"{i}", BEST, 100 * i)) for i in (1, 2)]
-    last = write_run(tmp_path / "last", trained={"seed": 1})
-    group, base = open_groups([f"x={','.join(runs)}", last])
-    changed = f"seed 1, 2 (not 1), selection {BEST} (not {LAST}), step 100, 200 (not 600)"
-    assert changed_settings(group, base) == changed
 
 
 def test_other_images_protocols_and_folders_are_refused(script, tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import time
@@ -100,19 +99,9 @@ def test_a_run_that_has_made_no_step_takes_other_settings(copied):
     assert changed("train.batch=1", "train.crop=40").open(state["data"], None) is None
 
 
-def test_new_images_are_noticed(copied, capsys):
-    shutil.copy("set/train/GT/000.png", "set/train/GT/100.png")
-    shutil.copy("set/train/hazy/000.png", "set/train/hazy/100.png")
-    with open("set/train/domains.csv", "a") as file:
-        file.write("\n100.png,indoor")
-    code, _, errors = tiny.train(capsys)
-    assert code == 2 and errors.count("\n") == 1 and "begun differently (other training images" in errors
-
-
-@pytest.mark.parametrize("broken", [b"", None])
-def test_where_the_last_checkpoint_cannot_be_used_nothing_is_touched(copied, capsys, broken):
+def test_where_the_last_checkpoint_cannot_be_used_nothing_is_touched(copied, capsys):
     last = copied / "checkpoints/tiny/last.pt"
-    last.write_bytes(last.read_bytes()[:5000] if broken is None else broken)
+    last.write_bytes(last.read_bytes()[:5000])
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
     code, _, errors = tiny.train(capsys)
     assert code == 2 and errors.count("\n") == 1 and "last.pt is" in errors and "set run=NAME" in errors
@@ -132,24 +121,3 @@ def test_a_run_whose_steps_fp16_has_all_skipped_goes_on(copied, capsys):
     torch.save(state, last)
     code, output, errors = tiny.train(capsys)
     assert code == 0 and "step 6 of 8" in output and "done, step 8 of 8" in output, errors
-
-
-def test_a_place_that_cannot_be_written_is_named(copied, capsys):
-    shutil.rmtree("checkpoints")
-    (copied / "checkpoints").write_text("a file")
-    code, _, errors = tiny.train(capsys)
-    assert code == 2 and errors.count("\n") == 1 and "checkpoints/tiny cannot be used" in errors
-
-
-def test_a_full_disk_is_named_and_costs_no_checkpoint(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tiny.make(tmp_path))
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, limit[1]))  # room for the first: Adam's moments come later
-    try:
-        code, _, errors = tiny.train(capsys)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert code == 2 and "last.pt cannot be used (File too large): make room, then run again" in errors
-    assert tiny.state(tmp_path)["step"] == 0
-    code, output, errors = tiny.train(capsys)
-    assert code == 0 and "done, step 8 of 8" in output, errors

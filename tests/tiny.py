@@ -14,7 +14,7 @@ from tests.made import make_pairs
 from utils import checkpoint, script
 
 ROOT = Path(__file__).parent.parent
-TIMES = ("images_per_second", "data_wait", "peak_memory_gb")  # what no two runs share
+TIMES = ("images_per_second", "peak_memory_gb")  # what no two runs share
 
 SETTINGS = """
 data: {root: set, val: 0.3, workers: 0}

@@ -13,6 +13,8 @@ from .files import write_bytes
 from .settings import to_plain
 
 FORMAT = 1
+PARTS = {"step", "ema", "settings", "text"}  # what every checkpoint of this project has beside its network
+NETWORK_PARTS = {"size", "fusion", "merge", "state"}
 METADATA = "mixcldehaze"  # of a .safetensors file: JSON of all but the tensors
 STARTER = Path(__file__).parent.parent / "weights" / "starter.pt"  # weights/starter.md describes it
 
@@ -36,11 +38,12 @@ def essentials(checkpoint):
 
 
 def to_safetensors(checkpoint):
-    """The bytes of a .safetensors file with the `essentials` of a checkpoint, which `load` reads."""
+    """The bytes of a .safetensors file that `load` reads; the checkpoint's `essentials` alone fit into one."""
     from safetensors.torch import save as to_file
 
-    kept = {"format": FORMAT, **essentials(checkpoint)}
-    state = {name: value.contiguous() for name, value in kept["network"].pop("state").items()}
+    network = dict(checkpoint["network"])
+    state = {name: value.contiguous() for name, value in network.pop("state").items()}
+    kept = {"format": FORMAT, **checkpoint, "network": network}
     return to_file(state, {"format": "pt", METADATA: json.dumps(kept)})
 
 
@@ -68,17 +71,15 @@ def load(path):
             warnings.simplefilter("ignore")  # of pickles that are then refused
             safe = path.suffix == ".safetensors"
             checkpoint = read_safetensors(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        if is_ours(checkpoint):
+            missing = PARTS - checkpoint.keys() | NETWORK_PARTS - checkpoint["network"].keys()
+            if missing:
+                raise KeyError(*missing)
+            checkpoint["settings"] = to_plain(from_plain(checkpoint["settings"]))
     except PermissionError:
         raise
     except Exception:  # a damaged archive fails in many ways: zip, pickle, unicode and type errors
         raise ValueError(f"{path} is not a checkpoint, is damaged, or holds more than tensors and numbers") from None
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not a checkpoint")
-    if checkpoint.get("format", FORMAT) != FORMAT:
-        raise ValueError(f"checkpoint {path} is of another version of this project: use that, or a newer one")
-    if is_ours(checkpoint):
-        with naming(path):
-            checkpoint["settings"] = to_plain(from_plain(checkpoint["settings"]))
     return checkpoint
 
 
@@ -91,13 +92,12 @@ def is_ours(checkpoint):
     return checkpoint.get("format") == FORMAT and isinstance(checkpoint.get("network"), dict)
 
 
-def selection(checkpoint, path):
-    """How a checkpoint was chosen, in words. Older ones do not say it: their file's name does."""
-    if not is_ours(checkpoint):
-        return "not known: a published checkpoint"
-    chosen_on = from_plain(checkpoint["settings"]).data.chosen_on
-    rules = {"best": f"the best PSNR on {chosen_on}", "last": "the last step"}
-    return rules.get(checkpoint.get("chosen", Path(path).stem), "not recorded")
+def selection(checkpoint):
+    """How a checkpoint was chosen, in words."""
+    chosen = checkpoint.get("chosen") if is_ours(checkpoint) else None
+    if chosen == "best":
+        return f"the best PSNR on {from_plain(checkpoint['settings']).data.chosen_on}"
+    return "the last step" if chosen == "last" else "not recorded"
 
 
 @contextmanager

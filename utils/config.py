@@ -1,5 +1,6 @@
 """Settings from YAML files, which hold only what differs from the defaults, and key=value overrides last."""
 
+import copy
 import dataclasses
 import difflib
 import os
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import yaml
 
-from .settings import Config, check, fields, shown, to_plain
+from .settings import Config, check, fields, to_plain
 
 # Settings of older checkpoints that are gone.
-RETIRED = (("train", "compile"), ("test", "graphs"), ("test", "engine"), ("test", "self_ensemble"))
+RETIRED = ("train.compile", "train.sync_batchnorm", "test.graphs", "test.engine", "test.self_ensemble")
 
 
 def load_config(path, overrides=()):
@@ -25,11 +26,11 @@ def load_config(path, overrides=()):
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
-            raise ValueError(f"{shown(override)} is not key=value, for example train.steps=1000")
+            raise ValueError(f"{override!r:.100} is not key=value, for example train.steps=1000")
         try:
             value = yaml.load(text, Loader=Loader)
         except UNREADABLE:
-            raise ValueError(f"{shown(override)}: the value cannot be read, put it in quotes") from None
+            raise ValueError(f"{override!r:.100}: the value cannot be read, put it in quotes") from None
         for name in reversed(key.strip().split(".")):
             value = {name: value}
         values = merged(values, value)
@@ -41,10 +42,10 @@ def load_config(path, overrides=()):
 
 def from_plain(values):
     """A Config of a checkpoint's nested plain values. Settings that the checkpoint lacks get their defaults."""
-    sections = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
-    for section, key in RETIRED:
-        sections.get(section, {}).pop(key, None)
-    return build(Config, sections)
+    values = copy.deepcopy(values)
+    for section, key in (dotted.split(".") for dotted in RETIRED):
+        values.get(section, {}).pop(key, None)
+    return build(Config, values)
 
 
 def to_yaml(config):
@@ -89,34 +90,22 @@ def merged(old, new):
 def build(kind, values, prefix=""):
     """A dataclass from a nested dict, each value checked against its field's type."""
     if not isinstance(values, dict):
-        raise ValueError(f"{prefix[:-1]} is a section of settings, got {shown(values)}")
+        raise ValueError(f"{prefix[:-1]} is a section of settings, got {values!r:.100}")
     hints, made = typing.get_type_hints(kind), {}
     for key, value in values.items():
-        dotted = f"{prefix}{key}"
         if key not in hints:
-            raise ValueError(f"unknown setting {dotted:.100}{suggestion(dotted)}")
+            raise ValueError(f"unknown setting {prefix}{key}{suggestion(f'{prefix}{key}')}")
         section = dataclasses.is_dataclass(hints[key])
-        made[key] = build(hints[key], value, f"{key}.") if section else convert(value, hints[key], dotted)
+        made[key] = build(hints[key], value, f"{key}.") if section else convert(value, hints[key], f"{prefix}{key}")
     return kind(**made)
 
 
 def suggestion(dotted):
     keys = [key for key, _, _ in fields(Config())]
-    known = [*dict.fromkeys(key.split(".")[0] for key in keys), *keys]  # sections, too
-    same_name = [key for key in known if key.rsplit(".", 1)[-1] == dotted.rsplit(".", 1)[-1]]
-    near = same_name or difflib.get_close_matches(dotted, known, 1, 0.5)
+    same_name = [key for key in keys if key.split(".")[-1] == dotted.split(".")[-1]]
+    sections = [key.split(".")[0] for key in keys]
+    near = same_name or difflib.get_close_matches(dotted, [*sections, *keys], 1, 0.5)
     return f": did you mean {near[0]}?" if near else ": see utils/settings.py for all settings"
-
-
-TYPES = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "true or false",
-    types.NoneType: "null",
-    tuple[str, ...]: "a list of texts",
-    tuple[float, float]: "a list of two numbers",
-}
 
 
 def convert(value, hint, dotted):
@@ -135,8 +124,9 @@ def convert(value, hint, dotted):
             return items
         if option == tuple[float, float] and len(items) == 2 and all(isinstance(item, (int, float)) for item in items):
             return tuple(map(float, items))
-    wanted = [TYPES.get(option) or f"one of {', '.join(choices(option))}" for option in options]
-    raise ValueError(f"{dotted} must be {' or '.join(wanted)}, got {shown(value)}")
+    names = {types.NoneType: "null", tuple[str, ...]: "a list of strings", tuple[float, float]: "a list of two floats"}
+    wanted = [names.get(o) or (f"one of {', '.join(choices(o))}" if choices(o) else o.__name__) for o in options]
+    raise ValueError(f"{dotted} must be {' or '.join(wanted)}, got {value!r:.100}")
 
 
 def choices(hint):

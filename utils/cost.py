@@ -8,11 +8,7 @@ from torch import nn
 
 
 def describe_cost(network, settings, num_classes, num_pairs):
-    """Parameters, multiply-adds, steps and epochs of a training, as lines of text.
-
-    network: the plain one. settings: those of `train`. num_classes: K of the network's prob.
-    num_pairs: to train on, None where the set is missing.
-    """
+    """The cost of a training in lines of text. settings: `train`'s. num_pairs: None where the set is missing."""
     parameters = sum(parameter.numel() for parameter in network.parameters())
     macs = multiply_adds(network, settings.crop, num_classes)
     epochs = f": {settings.steps * settings.batch / num_pairs:,.1f} epochs of {num_pairs:,} pairs" if num_pairs else ""
@@ -26,8 +22,7 @@ def describe_cost(network, settings, num_classes, num_pairs):
 def multiply_adds(network, side, num_classes):
     """Multiply-adds of one square image of `side` pixels, in convolutions and linear layers.
 
-    They are counted at 64 x 64: a map's convolutions cost in proportion to its pixels, and those of means always the
-    same.
+    Counted at 64 x 64: convolutions of maps cost in proportion to the pixels, those of means always the same.
     """
     total = 0
 
@@ -73,8 +68,5 @@ def free_memory(device, limit=None):
 
 def number(path, name="", unit=1):
     """The number behind a name in a file of the system's, in units of bytes; None where there is none."""
-    try:
-        match = re.search(rf"^{name}\s*(\d+)", Path(path).read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return match and int(match[1]) * unit
+    match = Path(path).exists() and re.search(rf"^{name}\s*(\d+)", Path(path).read_text(), re.MULTILINE)
+    return int(match[1]) * unit if match else None

@@ -24,8 +24,7 @@ _main_group = None  # of all processes, for what waits for the main one
 def processes(device_name):
     """Join the process group, if torchrun made one, and leave it at the end. Yields this process's device.
 
-    device_name: "auto", "cpu" or "cuda". Raises ValueError where CUDA is asked for and missing, or where the main
-    process does not answer.
+    device_name: as for `pick_device`. Raises ValueError where the processes do not find one another.
     """
     global _main_group
     device = pick_device(device_name)
@@ -38,7 +37,7 @@ def processes(device_name):
     except dist.DistError:
         place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
         raise ValueError(
-            f"the processes did not meet at {place} (MASTER_ADDR:MASTER_PORT): check that the main process runs there, "
+            f"the processes did not meet at MASTER_ADDR:MASTER_PORT={place}: check that the main process runs there, "
             "that all were started, and that the port is free"
         ) from None
     finally:
@@ -54,7 +53,7 @@ def processes(device_name):
 
 
 def pick_device(name):
-    """The torch device of a setting. "auto" is CUDA where torch can use it; a note where the machine has a GPU."""
+    """The torch device of "cpu", "cuda" or "auto": CUDA where torch can use it. Raises ValueError without CUDA."""
     if name == "cpu":
         return torch.device("cpu")
     try:
@@ -71,6 +70,7 @@ def pick_device(name):
     if local >= num_gpus:
         raise ValueError(f"process {local} of this machine has no GPU of its own: use --nproc-per-node {num_gpus}")
     torch.cuda.set_device(local)
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32
     return torch.device("cuda", local)
 
 
@@ -118,11 +118,7 @@ def gather(items):
 
 def any_process(flag):
     """Whether the flag is set on any process. All must call it."""
-    if world_size() == 1:
-        return flag
-    value = torch.tensor(float(flag))
-    dist.all_reduce(value, dist.ReduceOp.MAX)
-    return bool(value)
+    return bool(mean_over_processes(torch.tensor(float(flag))))
 
 
 def mean_over_processes(value):
@@ -137,12 +133,10 @@ def share_buffers(network):
             dist.broadcast(buffer, 0)
 
 
-def data_parallel(network, device, sync_batchnorm=False):
-    """Wrap the network so that all processes step it together. sync_batchnorm: statistics over their whole batch."""
+def data_parallel(network, device):
+    """Wrap the network so that all processes step it together; BatchNorm's statistics are of each one's own share."""
     if world_size() == 1:
         return network
-    if sync_batchnorm:
-        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return DistributedDataParallel(network, [device] if device.type == "cuda" else None)
 
 

@@ -5,6 +5,7 @@ import torch
 from . import distributed
 from .metrics import psnr, ssim
 
+SCORES = ("psnr", "ssim", "input_psnr", "input_ssim")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -33,31 +34,18 @@ def evaluate(network, loader, device, precision="fp32", progress=lambda batches:
         hazy, clear, output = (image.float().clamp(-1, 1) * 0.5 + 0.5 for image in (hazy, clear, output))
         scores = [batch["index"], psnr(output, clear), ssim(output, clear), psnr(hazy, clear), ssim(hazy, clear)]
         for values in zip(*(score.tolist() for score in scores), strict=True):
-            rows.append(dict(zip(("index", "psnr", "ssim", "input_psnr", "input_ssim"), values, strict=True)))
+            rows.append(dict(zip(("index", *SCORES), values, strict=True)))
     return sorted(distributed.gather(rows), key=lambda row: row["index"])
 
 
 def mean_scores(rows):
     """The means over images: {"psnr", "ssim", "num_images", "input": {"psnr", "ssim"}}."""
-
-    def mean(name):
-        return sum(row[name] for row in rows) / len(rows)
-
-    return {
-        "psnr": mean("psnr"),
-        "ssim": mean("ssim"),
-        "num_images": len(rows),
-        "input": {"psnr": mean("input_psnr"), "ssim": mean("input_ssim")},
-    }
+    psnr, ssim, input_psnr, input_ssim = (sum(row[name] for row in rows) / len(rows) for name in SCORES)
+    return {"psnr": psnr, "ssim": ssim, "num_images": len(rows), "input": {"psnr": input_psnr, "ssim": input_ssim}}
 
 
-@torch.no_grad()
-def pictures(network, batches, num=3, crop=256):
-    """Centre crops of samples of a `Batches`, each as hazy | dehazed | clear: 3 x H x W in [0, 1]."""
-    network.eval()
-    for index in torch.linspace(0, len(batches.dataset) - 1, num).long().tolist():
-        batch = batches.of_one(index)
-        top, left = (max(side - crop, 0) // 2 for side in batch["hazy"].shape[2:])
-        hazy, clear = (batch[name][..., top : top + crop, left : left + crop] for name in ("hazy", "clear"))
-        row = torch.cat([hazy, network(hazy, batch["prob"]), clear], dim=3)
-        yield row[0].cpu().clamp(-1, 1) * 0.5 + 0.5
+@torch.inference_mode()
+def picture(network, batch):
+    """hazy | dehazed | clear of a batch of one, side by side: 3 x H x 3 W in [0, 1]."""
+    row = torch.cat([batch["hazy"], network(batch["hazy"], batch["prob"]), batch["clear"]], dim=3)
+    return row[0].cpu().nan_to_num().clamp(-1, 1) * 0.5 + 0.5

@@ -33,11 +33,7 @@ def write_bytes(path, data):
 
 def sha256(path):
     """The file's SHA-256, in hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def first_line(error):

@@ -20,9 +20,8 @@ class Contrastive(nn.Module):
 
     sum_i w_i L1(f_i(output), f_i(clear)) / (L1(f_i(output), f_i(hazy)) + 1e-7), f_i the outputs of layer1 .. layer4,
     each L1 a mean over the batch of all processes. No gradient reaches the frozen network or the features of clear and
-    hazy. `published` feeds [-1, 1] images and leaves BatchNorm in training mode, as the published code does (its
-    statistics are then each process's own); else images are normalised as the ResNet was trained and its statistics
-    are used.
+    hazy. `published` feeds [-1, 1] images and leaves BatchNorm in training mode, as the published code does; else
+    images are normalised as the ResNet was trained and its statistics are used.
     """
 
     def __init__(self, resnet, published=False):
@@ -83,10 +82,7 @@ class Loss(nn.Module):
 
 
 def load_resnet(backbone, weights):
-    """A torchvision ResNet with the weights of a tag or a local file.
-
-    Raises ValueError naming the setting and the ways out when the network or its weights cannot be had.
-    """
+    """A torchvision ResNet with the weights of a tag or a file. Raises ValueError naming the setting and the remedy."""
     from torchvision import models  # slow to import, and needed here alone
 
     if backbone not in models.list_models(include="resnet*"):

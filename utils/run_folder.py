@@ -14,7 +14,7 @@ from .settings import differences, marked, to_plain
 class RunFolder:
     """checkpoints/<run>: every process makes one, the main process reads and writes for all.
 
-    `open` comes first, then `start_log`. All methods raise OSError naming the file that cannot be written.
+    `open` comes first, then `start_log`.
     """
 
     def __init__(self, config):
@@ -49,7 +49,7 @@ class RunFolder:
             return None  # nothing is lost, and the settings with which no step was possible may have changed
         changed = differences(from_plain(saved["settings"]), self.config)
         kept = [f"{key} was {old} and is {new}" for key, (old, new) in changed.items() if key not in marked("resume")]
-        if not data.startswith(saved["data"]):  # older ones say nothing of the images' contents
+        if not data.startswith(saved.get("data", "")):  # older ones say nothing of the images' contents
             kept.append("other training images, labels or text features")
         if kept:
             raise ValueError(f"{self.path} was begun differently ({', '.join(kept)}): put it back, or set run=NAME")
@@ -63,8 +63,8 @@ class RunFolder:
     @on_main
     def save_best(self, state):
         """Write best.pt: all but what only a resume needs."""
-        kept = {key: value for key, value in state.state_dict().items() if key not in ("optimizer", "scaler", "random")}
-        checkpoint.save(self.best, {**kept, **self.facts, "chosen": "best"})
+        saved = {**state.state_dict(), **self.facts, "chosen": "best"}
+        checkpoint.save(self.best, {key: saved[key] for key in saved if key not in ("optimizer", "scaler", "random")})
 
     @on_main
     def start_log(self, step):
@@ -88,11 +88,6 @@ class RunFolder:
         for name, value in values.items():
             if isinstance(value, (int, float)):
                 self.tensorboard.add_scalar(f"{event}/{name}", value, step)
-
-    def picture(self, name, image, step):
-        """Give TensorBoard a 3 x H x W image in [0, 1]."""
-        if not rank():
-            self.tensorboard.add_image(name, image.nan_to_num(), step)
 
     def close(self):
         if not rank():

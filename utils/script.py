@@ -6,7 +6,6 @@ import getpass
 import multiprocessing
 import os
 import re
-import shutil
 import signal
 import sys
 from functools import partial
@@ -32,9 +31,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, and whose options may stand anywhere."""
 
     def __init__(self, doc):
-        # The examples as they are written, and an option a line where the terminal is as wide as the examples.
-        options = {"max_help_position": 36, "width": min(120, shutil.get_terminal_size((120, 24)).columns)}
-        super().__init__(description=doc, formatter_class=partial(argparse.RawDescriptionHelpFormatter, **options))
+        formatter = partial(argparse.RawDescriptionHelpFormatter, max_help_position=36, width=120)
+        super().__init__(description=doc, formatter_class=formatter)
 
     def parse_args(self, args=None, namespace=None):
         return self.parse_intermixed_args(args, namespace)

@@ -27,8 +27,7 @@ class Data:
     scenes: int = setting(160, 2, 1_000_000)  # rendered training pairs where root is None; 160: the demo's
     train: str = setting("train", folder=True)  # split folder to train on
     test: str = setting("test", folder=True, resume=True)  # split folder to test on
-    # share of the training pairs held out, or a split folder, or "test-crop" (the published way)
-    val: float | str = setting(0.05, folder=True)
+    val: float | str = setting(0.05, folder=True)  # share of the training pairs, a split folder, or "test-crop"
     val_crop: int | None = setting(None, 16, 65536)  # pixels, centre crop of the validation images; None: whole images
     # processes that decode images, for each training process; 0: none; None: its share of the cores, at most 8
     workers: int | None = setting(None, 0, 256, resume=True, speed=True)
@@ -74,8 +73,7 @@ class Text:
     zero_shot: Literal["clip", "calip"] = "clip"  # calip: logits refined by CALIP's parameter-free attention
     beta2: float = setting(0.5, 0, 100)  # weight of CALIP's logits of image-refined text
     beta3: float = setting(0.05, 0, 100)  # weight of CALIP's logits of text-refined image
-    # soft: the network sees the probabilities; hard: one-hot of the most likely class (published)
-    labels: Literal["soft", "hard"] = "soft"
+    labels: Literal["soft", "hard"] = "soft"  # soft: probabilities; hard: one-hot of the likeliest class (published)
     shuffle: bool = False  # ablation: every training image gets another, random image's probabilities
     unknown: float = setting(0.0, 0, 1)  # share of training samples whose domain is hidden: uniform probabilities
     batch: int = setting(64, 1, 65536, resume=True, speed=True)  # images a batch of the encoder
@@ -100,7 +98,6 @@ class Train:
     clip: float | None = setting(None, 1e-9, 1e9)  # largest gradient norm; None: no clipping
     accumulate: int = setting(1, 1, 65536)  # parts in which a batch is run, for batches that do not fit the memory
     recompute: bool = setting(False, resume=True, speed=True)  # compute wide intermediates again in the backward pass
-    sync_batchnorm: bool = False  # BatchNorm statistics over all processes; needs CUDA
     eval_every: int = setting(3750, 1, 10**9, resume=True)  # steps between validations
     save_every: int = setting(375, 1, 10**9, resume=True, speed=True)  # steps between checkpoints
     log_every: int = setting(50, 1, 10**9, resume=True, speed=True)  # steps between lines of the log
@@ -171,7 +168,7 @@ def check(config):
         if isinstance(value, (int, float)) and not low <= value <= high:
             raise ValueError(f"{key} must be from {low} to {high}, got {value}")
         if metadata.get("folder") and isinstance(value, str) and not FOLDER_NAME.fullmatch(value):
-            raise ValueError(f"{key} names a folder: {shown(value)} cannot be the name of one")
+            raise ValueError(f"{key} names a folder: {value!r:.100} cannot be the name of one")
     data, text = config.data, config.text
     low, high = data.haze_strength or (0, 1)
     if not 0 <= low <= high <= 1:
@@ -182,13 +179,6 @@ def check(config):
         raise ValueError("text.classes must be at least two different names")
     if any("{class}" not in prompt for prompt in text.prompts):
         raise ValueError("text.prompt must hold {class}, for example 'a photo of a {class}'")
-
-
-def shown(value):
-    """A value as messages show it, in at most 100 characters."""
-    if isinstance(value, (dict, list, tuple)):
-        return "a section" if isinstance(value, dict) else "a list"
-    return f"{value!r:.100}"
 
 
 def to_plain(config):

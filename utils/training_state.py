@@ -29,10 +29,9 @@ class TrainingState:
         return self.average.module if self.average else self.network
 
     def count(self, values):
-        """Count a step. values: its {name: number}.
+        """Count a step. values: its {name: number}. Raises FloatingPointError where one is not finite.
 
         In fp16 GradScaler skips a step whose gradient overflows and lowers its scale; a scale below 1 is an error.
-        Raises FloatingPointError where a value is not finite.
         """
         self.step += 1
         if self.scaler.is_enabled():
@@ -77,10 +76,9 @@ class TrainingState:
             self.optimizer.load_state_dict({"state": saved["optimizer"]["state"], "param_groups": groups})
             self.scaler.load_state_dict(saved["scaler"])
             torch.set_rng_state(saved["random"])
-            self.step, self.validated, self.best, self.sums = (
-                saved[name] for name in ("step", "validated", "best", "sums")
-            )
-        except (RuntimeError, ValueError, KeyError):
+            for name in ("step", "validated", "best", "sums"):
+                setattr(self, name, saved[name])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):
             raise ValueError("last.pt does not fit its own settings: move it away, or set run=NAME") from None
 
 

@@ -40,16 +40,21 @@ def open_groups(arguments):
     """
     named = [parse(argument) for argument in arguments]
     runs = {folder: read_run(folder) for _, folders in named for folder in folders}
-    first = next(iter(runs))
+    base, images = next((folder, run["images"]) for folder, run in runs.items())
     for folder, run in runs.items():
-        if run["images"] != runs[first]["images"]:
+        if run["images"] != images:
             raise ValueError(
-                f"{first} and {folder} were scored by other protocols or on other images ({runs[first]['images']} | "
-                f"{run['images']}): score both with one test.py on one copy of the split"
+                f"{base} and {folder} were scored by other protocols or on other images ({images} | {run['images']}): "
+                "score both with one test.py on one copy of the split"
             )
-    for _, folders in named:
-        for folder in folders[1:]:
-            refuse_mixed(folders[0], runs[folders[0]], folder, runs[folder])
+    for _, (first, *others) in named:
+        for folder in others:
+            pairs = differing(runs[first]["settings"], runs[folder]["settings"], but=RUN_BY_RUN)
+            if pairs:
+                raise ValueError(
+                    f"{folder} differs from {first} in {in_words(pairs)}, but runs of one configuration differ in "
+                    "their seed alone: leave out the wrong one, or give it a NAME= of its own"
+                )
     labels = [[row["domain"] for row in run["rows"]] for run in runs.values()]
     domains = max(labels, key=lambda domains: len(set(domains)))  # the first run may have been before the labelling
     return [make_group(name, [runs[folder] for folder in folders], np.array(domains)) for name, folders in named]
@@ -81,17 +86,6 @@ def read_run(folder):
         settings |= {"selection": metrics["selection"], "step": step, "checkpoint": f"{path}, SHA-256 {sha256[:8]}"}
     images = f"{metrics['protocol']}, {metrics['data']['fingerprint']}"
     return {"metrics": metrics, "images": images, "settings": settings, "rows": rows}
-
-
-def refuse_mixed(first, one, folder, other):
-    """Raise ValueError when two runs of a group differ in more than their seed."""
-    pairs = differing(one["settings"], other["settings"])
-    pairs = {key: pair for key, pair in pairs.items() if key not in RUN_BY_RUN}
-    if pairs:
-        raise ValueError(
-            f"{folder} differs from {first} in {in_words(pairs)}, but runs of one configuration differ in their seed "
-            "alone: leave out the wrong one, or give it a NAME= of its own"
-        )
 
 
 def make_group(name, runs, domains):
@@ -186,9 +180,9 @@ def changed_settings(group, base):
     return in_words(pairs or ({"checkpoint": checkpoints} if checkpoints else {})) or "no setting on record"
 
 
-def differing(one, other):
-    """{key: (one's value, other's)} where settings that both hold differ. Settings of speed do not count."""
-    keys = [key for key in one if key in other and key not in marked("speed")]
+def differing(one, other, but=()):
+    """{key: (one's value, other's)} where settings that both hold differ, but for some and those of speed."""
+    keys = [key for key in one if key in other and key not in marked("speed") and key not in but]
     return {key: (one[key], other[key]) for key in keys if one[key] != other[key]}
 
 

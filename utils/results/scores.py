@@ -1,7 +1,5 @@
 """The results folder of a test: metrics.json for programs, results.csv for spreadsheets."""
 
-import csv
-import io
 import json
 import math
 import os
@@ -14,11 +12,10 @@ from pathlib import Path
 import cv2
 import torch
 
-from ..evaluate import mean_scores
+from ..evaluate import SCORES, mean_scores
 from ..files import write_text
 from ..settings import flatten, marked, to_plain
-
-COLUMNS = ("name", "domain", "psnr", "ssim", "input_psnr", "input_ssim")
+from .tables import as_csv
 
 
 def results_folder(config):
@@ -78,11 +75,7 @@ def write_results(folder, metrics, rows):
     The PSNR of an image that equals the clear one is infinite: `inf` in results.csv. JSON has no such number, so a mean
     over it is null in metrics.json.
     """
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(folder / "results.csv", table.getvalue())
+    write_text(folder / "results.csv", as_csv(rows, ("name", "domain", *SCORES)))
     metrics = json.loads(json.dumps(metrics), parse_constant=lambda name: None)  # JSON has no Infinity and NaN
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 

@@ -46,17 +46,14 @@ def comparison_table(records):
 
 def explain(groups):
     """What the numbers of a comparison mean, in sentences."""
-    runs = {len(group.psnr) for group in groups}
-    over = "the images and the training runs" if max(runs) > 1 else "the images"
-    lines = [
+    text = (
         f"{len(groups[0].names):,} images. Brackets: 95 % intervals of the mean difference, paired by image, from "
-        f"10,000 bootstrap resamples over {over}. MACs: multiply-adds at 256 x 256."
-    ]
-    if max(runs) > 1:
-        lines.append("Behind ±: the standard deviation over the runs.")
-    if min(runs) == 1:
-        lines.append("One run of a configuration: one seed is no evidence for a difference below half a decibel.")
-    return "\n".join(lines)
+        "10,000 bootstrap resamples over the images and, where there are several, the training runs.\n"
+        "Behind ±: the standard deviation over the runs. MACs: multiply-adds at 256 x 256."
+    )
+    if min(len(group.psnr) for group in groups) == 1:
+        text += "\nOne run of a configuration: one seed is no evidence for a difference below half a decibel."
+    return text
 
 
 def as_text(header, lines, form="plain"):
@@ -80,10 +77,11 @@ def as_latex(text):
     return "".join(LATEX.get(letter, letter) for letter in minus)
 
 
-def as_csv(records):
-    """`compare`'s records as CSV, a column a key; numbers in full."""
-    table, columns = io.StringIO(), dict.fromkeys(key for record in records for key in record)
-    writer = csv.DictWriter(table, list(columns), lineterminator="\n")
+def as_csv(records, columns=None):
+    """Dicts as CSV, a column a key, or the given columns alone; numbers in full."""
+    columns = columns or dict.fromkeys(key for record in records for key in record)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(columns), lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(records)
-    return table.getvalue().rstrip()
+    return table.getvalue()
