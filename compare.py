@@ -8,9 +8,9 @@
 
 Prints the mean scores over all images and each domain, the differences with 95 % intervals (paired bootstrap over the
 images and, where a configuration has several runs, over the runs), how many images became better and worse, parameters,
-multiply-adds at 256 x 256 and images a second, and the images that differ most. With --latex and --csv standard output
-is the table alone. Results on other images or by another protocol are refused, and so are runs of one configuration
-that differ in more than their seed.
+multiply-adds at 256 x 256 and images a second. With --latex and --csv standard output is the table alone. Results on
+other images or by another protocol are refused, and so are runs of one configuration that differ in more than their
+seed.
 """
 
 import sys
@@ -26,26 +26,20 @@ def main(argv=None):
     forms = parser.add_mutually_exclusive_group()
     for form, text in (("markdown", "Markdown tables"), ("latex", "a LaTeX tabular"), ("csv", "every number as CSV")):
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="plain", help=text)
-    parser.add_argument("--most", type=int, default=5, help="how many of the most different images to show (5)")
     args = parser.parse_args(argv)
     if len(args.results) < 2:
         raise ValueError("one results folder has nothing to be compared with: give the baseline's first, then others")
     groups = results.open_groups(args.results)
     base, records = groups[0], results.compare(groups)
 
-    alone = args.form in ("latex", "csv")  # on standard output
     if args.form == "csv":
         print(results.as_csv(records), end="")
     else:
         print(results.as_text(*results.comparison_table(records), args.form))
-    with redirect_stdout(sys.stderr if alone else sys.stdout):
-        print(f"\n{results.explain(groups)}")
+    with redirect_stdout(sys.stderr if args.form in ("latex", "csv") else sys.stdout):
+        print(f"\n{results.explain(groups)}\n")
         for group in groups[1:]:
-            print(f"\n{group.name} and {base.name} differ in: {results.changed_settings(group, base)}")
-            if args.most > 0:
-                lines = results.most_different(group, base, args.most)
-                print("The images that differ most, by PSNR:\n")
-                print(results.as_text(*lines, "plain" if alone else args.form))
+            print(f"{group.name} and {base.name} differ in: {results.changed_settings(group, base)}")
 
 
 if __name__ == "__main__":

@@ -90,8 +90,7 @@ def parse(argv):
     parser.add_argument("--text", type=Path, help="for a published MixCLDehazeNet: a folder labelled by clip_text.py")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--precision", default="auto", choices=("auto", *DTYPES), help="auto: fp16 on CUDA, else fp32")
-    effect = "how much of the change to apply, 0 to 2 (default 1): less looks natural, more clears dense haze"
-    parser.add_argument("--strength", type=float, default=1, metavar="S", help=effect)
+    parser.add_argument("--strength", type=float, default=1, help="share of the change, 0 to 2: more for dense haze")
     parser.add_argument("--max-memory", help="of the device, for the whole process, such as 4GB; default: what is free")
     parser.add_argument("--max-pixels", type=int, default=Data.max_pixels, help="refuse larger images (200000000)")
     parser.add_argument("--compare", action="store_true", help="also write hazy | dehazed to OUTPUT/compare")

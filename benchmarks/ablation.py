@@ -125,7 +125,7 @@ def test(trained, config, seed, settings, domain, crop, name=None):
 
 def compare(groups):
     arguments = [f"{name}={','.join(folders)}" for name, folders in groups.items()]
-    script("compare.py", *arguments, "--markdown", "--most", "0", output=None)
+    script("compare.py", *arguments, "--markdown", output=None)
 
 
 def file_of(config):

@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from models import network_of
 from tests.battery import accepted, refused
@@ -66,13 +67,11 @@ STATE = ("network", "state")
 FAULTS = {
     "no file": (lambda path: path.unlink(), "best.pt does not exist"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "best.pt is a folder"),
-    "no bytes": (lambda path: path.write_bytes(b""), DAMAGED),
     "random bytes": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(10_000)), DAMAGED),
     "cut off half-way": (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), DAMAGED),
     "a pickle that runs code": (lambda path: path.write_bytes(pickle.dumps(Fire())), DAMAGED),
     "an archive that runs code": (pickled(pickle.dumps(Fire(), 2)), DAMAGED),
     "a checkpoint with a part that runs code": (replaced("step", Fire()), DAMAGED),
-    "a whole network": (content(lambda values: torch.nn.Linear(2, 2)), DAMAGED),
     "other things": (content(lambda values: {"weights": [1, 2]}), "neither"),
     "the wrong size": (replaced("size", "t", "network"), "do not fit this network"),
     "unknown settings": (replaced("settings", {"x": 1}), DAMAGED),
@@ -93,6 +92,20 @@ def test_a_fault_in_a_checkpoint_is_named_and_nothing_in_it_runs(tmp_path, monke
     with pytest.raises(ValueError, match=message):
         network_of(checkpoint.load("best.pt"))
     assert not (tmp_path / "fired").exists()
+
+
+def test_a_checkpoint_comes_back(tmp_path):
+    for step in (1, 2):
+        checkpoint.save(tmp_path / "last.pt", {"step": step, "weight": torch.full((3,), step)})
+    assert checkpoint.load(tmp_path / "last.pt")["weight"].tolist() == [2, 2, 2]
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["format"] == checkpoint.FORMAT
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_safetensors_file_whose_metadata_are_odd_is_named(tmp_path):
+    save_file({"weight": torch.zeros(2)}, tmp_path / "a.safetensors", {checkpoint.METADATA: "[1]"})
+    with pytest.raises(ValueError, match="a.safetensors is not a checkpoint, is damaged"):
+        checkpoint.load(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize("name", ["an archive that runs code", "cut off half-way"])

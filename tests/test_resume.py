@@ -112,12 +112,3 @@ def test_a_best_checkpoint_without_a_last_one_is_not_replaced(copied, capsys):
     (copied / "checkpoints/tiny/last.pt").unlink()
     code, _, errors = tiny.train(capsys)
     assert code == 2 and "best.pt has no last.pt beside it" in errors
-
-
-def test_a_run_whose_steps_fp16_has_all_skipped_goes_on(copied, capsys):
-    last = copied / "checkpoints/tiny/last.pt"
-    state = {**torch.load(last), "step": 6, "validated": 6}
-    state["optimizer"]["state"] = {}
-    torch.save(state, last)
-    code, output, errors = tiny.train(capsys)
-    assert code == 0 and "step 6 of 8" in output and "done, step 8 of 8" in output, errors

@@ -157,17 +157,6 @@ def resampled_mean(scores, size, random):
     return random.multinomial(num_runs, np.full(num_runs, 1 / num_runs), size) / num_runs @ stretched
 
 
-def most_different(group, base, number):
-    """Header and lines: the images whose PSNR differs most, the largest difference first."""
-    change = differences(group, base)
-    header = ["image", "domain", base.name, group.name, "difference, dB"]
-    lines = []
-    for i in np.argsort(-abs(change), kind="stable")[:number]:
-        scores = [f"{one.psnr[:, i].mean():.2f}" for one in (base, group)]
-        lines.append([group.names[i], str(group.domains[i]), *scores, f"{change[i]:+.2f}"])
-    return header, lines
-
-
 def differences(group, base):
     """PSNR of each image, as its mean over the runs, minus that of the baseline, in dB: N values."""
     return group.psnr.mean(0) - base.psnr.mean(0)

@@ -32,7 +32,7 @@ def comparison_table(records):
         for metric, digits in DIGITS.items():
             spread = record[f"{metric}_std"]
             line.append(f"{record[metric]:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}"))
-        if record["name"] == base:
+        if "better" not in record:  # the baseline
             line += ["", "", ""]
         else:
             for metric, digits in DIGITS.items():
