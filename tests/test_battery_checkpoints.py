@@ -76,9 +76,8 @@ FAULTS = {
     "the wrong size": (replaced("size", "t", "network"), "do not fit this network"),
     "unknown settings": (replaced("settings", {"x": 1}), DAMAGED),
     "no settings": (without("settings"), DAMAGED),
-    "a tensor missing": (without("patch_embed.bias", *STATE), "missing patch_embed.bias"),
-    "a tensor too many": (replaced("more", torch.ones(1), *STATE), "unexpected more"),
-    "a tensor of another shape": (replaced("patch_embed.bias", torch.ones(3), *STATE), "patch_embed.bias is 3, not 8"),
+    "a tensor missing": (without("patch_embed.bias", *STATE), "Missing key.s. in state_dict: .patch_embed.bias"),
+    "a tensor of another shape": (replaced("patch_embed.bias", torch.ones(3), *STATE), "size mismatch for patch_embed.bias"),
     "text without dimensions": (replaced("text", torch.tensor(1.0), *STATE), "needs text embeddings"),
 }
 
