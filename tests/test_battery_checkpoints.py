@@ -77,7 +77,7 @@ FAULTS = {
     "unknown settings": (replaced("settings", {"x": 1}), DAMAGED),
     "no settings": (without("settings"), DAMAGED),
     "a tensor missing": (without("patch_embed.bias", *STATE), "Missing key.s. in state_dict: .patch_embed.bias"),
-    "a tensor of another shape": (replaced("patch_embed.bias", torch.ones(3), *STATE), "size mismatch for patch_embed.bias"),
+    "a tensor of another shape": (replaced("patch_embed.bias", torch.ones(3), *STATE), "size mismatch for patch_embed"),
     "text without dimensions": (replaced("text", torch.tensor(1.0), *STATE), "needs text embeddings"),
 }
 
