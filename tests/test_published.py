@@ -86,5 +86,5 @@ def test_what_does_not_fit_is_named(change, named):
 
 
 def test_text_is_asked_for_where_it_is_needed():
-    with pytest.raises(ValueError, match="no text embeddings"):
+    with pytest.raises(ValueError, match="lacks its text embeddings"):
         load_published(reference.published_state("mixcldehazenet_t"))
