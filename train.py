@@ -125,16 +125,17 @@ def optimise(network, state, loss, batches, settings, device):
     network.train()
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(state.step, settings)
-    state.optimizer.zero_grad(set_to_none=settings.accumulate == 1)
-    sums = 0
-    for part in range(1, settings.accumulate + 1):
+    sums, gradients = 0, None
+    for _ in range(settings.accumulate):
         batch = next(batches)
-        with distributed.exchange_gradients(network, now=part == settings.accumulate):
-            with autocast(device, settings.precision):
-                output = network(batch["hazy"], batch["prob"]).float()
-                values = loss(output, batch["clear"], batch["hazy"])
-            state.scaler.scale(values["loss"] / settings.accumulate).backward()
+        state.optimizer.zero_grad()
+        with autocast(device, settings.precision):
+            output = network(batch["hazy"], batch["prob"]).float()
+            values = loss(output, batch["clear"], batch["hazy"])
+        state.scaler.scale(values["loss"] / settings.accumulate).backward()
         sums = sums + torch.stack(list(values.values())).detach() / settings.accumulate
+        if settings.accumulate > 1:
+            gradients = state.add_gradients(gradients)
     state.scaler.unscale_(state.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip or math.inf)
     state.scaler.step(state.optimizer)
@@ -207,11 +208,7 @@ def graphed(network, num_classes, settings, device):
     share = settings.batch // (distributed.world_size() * settings.accumulate)
     hazy = torch.zeros(share, 3, settings.crop, settings.crop, device=device)
     prob = torch.full((share, num_classes), 1 / num_classes, device=device)
-    recorded = models.training_graph(network, hazy, prob, DTYPES[settings.precision])
-    if settings.accumulate > 1:  # a graph's gradients lie in its memory: parts are added up outside of it
-        for weight in network.parameters():
-            weight.grad = torch.zeros_like(weight)
-    return recorded
+    return models.training_graph(network, hazy, prob, DTYPES[settings.precision])
 
 
 @on_main

@@ -33,13 +33,8 @@ def build_model(size="s", fusion="calip", merge="concat", text=None, window=None
 def describe(network):
     """What `restore` needs, in plain Python and tensors: the names that built the network, and its state dict."""
     fusion = next(name for name, kind in FUSIONS.items() if type(network.fusion) is (kind or type(None)))
-    return {
-        "size": network.size,
-        "fusion": fusion,
-        "merge": network.merge,
-        "window": getattr(network.fusion, "window", None),
-        "state": network.state_dict(),
-    }
+    names = {"size": network.size, "fusion": fusion, "merge": network.merge}
+    return {**names, "window": getattr(network.fusion, "window", None), "state": network.state_dict()}
 
 
 def restore(description, state=None):
@@ -56,7 +51,7 @@ def start_from(network, source):
 
     A fusion network starts at exactly the outputs of a plain source: with merge "concat" the entrance convolution's
     weights for the extra channels are zero, with "add" the layer that makes the added channels is. The fusion's other
-    parameters keep their fresh values. Raises ValueError naming what does not fit.
+    parameters keep their fresh values.
     """
     if network.size != source.size:
         raise ValueError(f"the weights are of a network of size {source.size}, not {network.size}")
@@ -82,5 +77,5 @@ def load_exactly(network, state):
 
 
 def one_line(error):
-    """An error's message on one line. Of a long one, such as a list of all tensors, the beginning."""
+    """The first 300 characters of an error's message, on one line."""
     return " ".join(str(error).split())[:300] or type(error).__name__

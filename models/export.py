@@ -10,9 +10,8 @@ from .mixdehazenet import MIN_SIDE
 class Exportable(nn.Module):
     """The same function as the network, without a decision that depends on the image's size.
 
-    The image is always extended, if only by nothing, and always cropped, by index: the view of a slice would make the
-    program's validity depend on whether there is something to crop. ONNX rounds quotients of negative numbers the other
-    way: there are none.
+    The image is always extended, if only by nothing, and always cropped, by index: a slice would be valid only where
+    there is something to crop. No negative number is divided: ONNX rounds those quotients the other way.
     """
 
     def __init__(self, network):
@@ -39,10 +38,7 @@ def extended(side):
 
 
 def export_program(network):
-    """A torch.export program of a network in evaluation mode, for any batch, height and width.
-
-    Takes (hazy, prob), or (hazy,) alone where the network has no fusion.
-    """
+    """A torch.export program for any batch, height and width; takes (hazy, prob), or (hazy,) without a fusion."""
     inputs = {"hazy": torch.zeros(2, 3, 50, 70)}
     dims = {"hazy": {0: Dim("batch"), 2: Dim("height"), 3: Dim("width")}}
     if network.fusion is not None:

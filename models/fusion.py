@@ -33,11 +33,9 @@ class CalipFusion(Fusion):
 
     With pixels f_i = conv3x3(image) and classes t_k = linear(text), both of C channels, and A_ik = 2 cos(f_i, t_k):
     every pixel receives text, sum_k softmax_k(A_ik + log p_k) t_k, and every class receives image,
-    sum_i softmax_i(A_ik) f_i, which is summed over the classes by p and broadcast over the pixels. The attention itself
-    has no queries, keys or values to learn. With merge "add" a 1x1 convolution brings the 2C channels to three.
-
-    The softmax over i runs over the whole frame or, in evaluation mode with a `window` (pixels), over the window around
-    each pixel: the broadcast becomes a map (windows.py).
+    sum_i softmax_i(A_ik) f_i, which is summed over the classes by p and broadcast over the pixels. With merge "add" a
+    1x1 convolution brings the 2C channels to three. In evaluation mode with a `window` (pixels), the softmax over i
+    runs over the window around each pixel, not over the frame: the broadcast becomes a map (windows.py).
     """
 
     def __init__(self, text_width, merge="concat", channels=24, window=None):
@@ -103,19 +101,16 @@ def class_weights(attention, prob):
 
 
 def class_sums(attention, pixels, top=0):
-    """Sums of weighted pixels, for every class, and of the weights, over the cells of rows from `top` of the frame.
+    """Sums over cells of the pixels, weighted for every class, and of the weights: B x K(C + 1) x h x w.
 
-    attention: the weights, B x K x H x W. pixels: B x C x H x W. Returns B x K(C + 1) x h x w.
+    attention: the weights, B x K x H x W. pixels: B x C x H x W, rows from `top` of the frame.
     """
     weighted = [cell_sums(weight * pixels, top) for weight in attention.split(1, dim=1)]
     return torch.cat([*weighted, cell_sums(attention, top)], dim=1)
 
 
 def class_images(sums, prob, window):
-    """The weighted means of windows, summed over the classes by probability: B x C x h' x w', for `between_places`.
-
-    sums: B x K(C + 1) x h x w, the whole frame's `class_sums`. window: pixels.
-    """
+    """The means of windows, from the frame's `class_sums`, summed over the classes by probability: B x C x h' x w'."""
     num_classes, total = prob.shape[1], 0
     weighted, weights = sums[:, :-num_classes].unflatten(1, (num_classes, -1)), sums[:, -num_classes:]
     for k in range(num_classes):
@@ -129,8 +124,7 @@ class ParametricFusion(Fusion):
 
     Published, every pixel attends over the D numbers t_j of the text vector as over D tokens: query q = Wq I + bq (5
     numbers), key_j = wk t_j + bk, value_j = wv t_j + bv, scale 1 / sqrt(5). As q . key_j = s t_j + const with
-    s = q . wk, the attended value is wv g(s / sqrt(5)) + bv, and g of `tilted_mean` is a scalar function, fixed by the
-    text vector. bk drops out and is not kept.
+    s = q . wk, the attended value is wv g(s / sqrt(5)) + bv, with the g of `tilted_mean`. bk drops out.
     """
 
     width = 5
@@ -161,10 +155,9 @@ class ParametricFusion(Fusion):
 def tilted_mean(u, tokens, knots=512):
     """g(u) = sum_j t_j exp(u t_j) / sum_j exp(u t_j), the mean of the tokens under weights tilted by u.
 
-    u: B x N, tokens: B x D; returns B x N. O(N) memory: g is tabulated with its slope, the variance of t under the same
-    weights, at `knots` points over each row's range of u, and read by cubic Hermite interpolation. With h the spacing
-    times the spread of t, the error is below h^4 / 384 times the spread: rounding, for any u a trained network makes.
-    The gradient flows into u alone.
+    u: B x N, tokens: B x D; returns B x N. g is tabulated with its slope, the variance of t under the same weights, at
+    `knots` points over each row's range of u, and read by cubic Hermite interpolation. With h the spacing times the
+    spread of t, the error is below h^4 / 384 times the spread: rounding, for any u a trained network makes.
     """
     with torch.no_grad(), torch.autocast(u.device.type, enabled=False):
         wide = torch.promote_types(u.dtype, torch.float32)

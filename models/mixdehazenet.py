@@ -31,10 +31,7 @@ def pointwise_mlp(in_channels, hidden, out_channels, conv=nn.Conv2d):
 
 
 class MixStructureBlock(nn.Module):
-    """Two residual halves: parallel large dilated convolutions, then parallel attentions.
-
-    The training form's Block is a subclass with another `conv`, `dense`, `depthwise`, `gated` and `mlp`.
-    """
+    """Two residual halves: parallel large dilated convolutions, then parallel attentions."""
 
     conv = nn.Conv2d  # the class of every convolution
     recompute = False  # keep no intermediate of the two halves for the backward pass but compute it again there
@@ -63,7 +60,6 @@ class MixStructureBlock(nn.Module):
         return x + self.half(self.attend, self.norm2(x))
 
     def half(self, function, y):
-        """function(y), whose intermediates are kept for the backward pass unless `recompute` is set."""
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(function, y, use_reentrant=False, preserve_rng_state=False)
         return function(y)
@@ -118,9 +114,8 @@ class SKFusion(nn.Module):
 class MixDehazeNet(nn.Module):
     """The U-Net: fusion, three stages down, two up, and a soft reconstruction J = k I - b + I.
 
-    fusion: a module from (image, text, prob) to extra channels, or None. merge: whether they are concatenated to the
-    image ("concat") or, three of them, added to it ("add"). text: the K x D embeddings, a buffer, so that a state dict
-    is complete without CLIP.
+    fusion: a module from (image, text, prob) to extra channels, which are concatenated to the image or, three of them,
+    added to it (`merge`); or None. text: K x D, a buffer, so that a state dict is complete without CLIP.
     """
 
     block, conv = MixStructureBlock, nn.Conv2d  # the classes of the blocks and of the convolutions between them
@@ -190,7 +185,7 @@ class MixDehazeNet(nn.Module):
 
 def check_prob(prob, num_images, num_classes):
     if prob is None or prob.shape != (num_images, num_classes):
-        got = "nothing" if prob is None else " x ".join(map(str, prob.shape))
+        got = None if prob is None else tuple(prob.shape)
         raise ValueError(f"prob must be {num_images} x {num_classes} (images x text classes), got {got}")
 
 
@@ -203,9 +198,8 @@ def reflect_extend(image, height, width):
     """Extend B x C x H x W at the bottom and right by reflection, repeated as often as a small image needs."""
     if image.shape[2:] == (height, width):
         return image
-    rows = reflect_index(image.shape[2], height, image.device)
-    columns = reflect_index(image.shape[3], width, image.device)
-    return image[:, :, rows][:, :, :, columns]
+    image = image[:, :, reflect_index(image.shape[2], height, image.device)]
+    return image[:, :, :, reflect_index(image.shape[3], width, image.device)]
 
 
 def reflect_index(side, length, device=None):

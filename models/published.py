@@ -70,7 +70,6 @@ def load_published(saved, text=None):
 
     saved: the state dict, or any dict around it (see `unwrap`). text: the K x D text embeddings that MixCLDehazeNet
     checkpoints lack; with one-hot `prob` the outputs are the published ones for that class's text.
-    Raises ValueError naming missing, unexpected or misshapen tensors.
     """
     published = unwrap(saved)
     fusion = "parametric" if needs_text(published) else "none"
@@ -88,15 +87,13 @@ def load_published(saved, text=None):
 def published_state(network):
     """The state dict of a network under the published names and shapes, which `load_published` reads back.
 
-    As published, a MixCLDehazeNet (the parametric fusion) is without its text embeddings; the branch without effect is
-    left out, too. Raises ValueError for a network that the published code does not have.
+    It lacks what WITHOUT_EFFECT names and, as published, the text embeddings. Raises ValueError for a network that the
+    published code does not have.
     """
     size, fusion, merge, _, own = describe(network).values()
     if size == "n" or fusion == "calip" or merge != "concat":
-        raise ValueError(
-            f"a network of size {size} with fusion {fusion} ({merge}) has no published form: the published ones are of "
-            "size t, s, b or l, with fusion none or parametric (concat)"
-        )
+        message = f"a network of size {size} with fusion {fusion} ({merge}) has no published form"
+        raise ValueError(f"{message}: those of size t, s, b or l with fusion none or parametric (concat) have")
     own.pop("text", None)
     state = {rename(name, back=True): x[:, None, None] if name in AS_KERNELS else x for name, x in own.items()}
     if fusion == "parametric":

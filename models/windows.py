@@ -34,10 +34,8 @@ def join_cells(parts, height):
 
 
 def window_sums(x, side):
-    """Sum every window of `side` pixels within the frame: B x C x h x w cells to B x C x h' x w' places.
-
-    The last place appears twice: `between_places` reads one ahead, and torch.export must see that there are always two.
-    """
+    """Sum every window of `side` pixels within the frame: B x C x h x w cells to B x C x h' x w' places."""
+    # The last place appears twice: `between_places` reads one ahead, and torch.export must see that there are two.
     x = F.pad(x, (1, 0, 1, 0))  # cumulative sums begin at 0
     for dim in (2, 3):
         length = x.shape[dim] - 1
@@ -50,10 +48,7 @@ def window_sums(x, side):
 
 
 def between_places(places, dim, length, span=None):
-    """Interpolate along a side of the frame, `dim` of four, of `length` pixels, from places to the pixels of a span.
-
-    span: (first, last + 1), or None for the whole side.
-    """
+    """Interpolate from places to the pixels span = (first, last + 1) of dimension `dim` of a frame, `length` long."""
     last = places.shape[dim] - 2
     size = cells(length) - last  # of a window, in cells
     centre = (torch.arange(*(span or (0, length)), device=places.device) + 0.5) / CELL

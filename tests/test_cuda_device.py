@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import subprocess
 
 import pytest
 import torch
@@ -76,13 +75,6 @@ def test_a_map_beyond_32_bits_is_convolved_like_its_last_rows():
     assert torch.equal(whole[:, :, -50:], part[:, :, -50:])
 
 
-def test_a_run_resumes_on_the_device(tmp_path):
-    tiny.make(tmp_path)
-    assert tiny.run(tmp_path, "device=cuda", "train.steps=4")[0] == 0
-    code, output, errors = tiny.run(tmp_path, "device=cuda", "train.steps=4")
-    assert code == 0 and "step 4 of 4" in output, errors
-
-
 def scores(folder):
     with open(folder / "results.csv") as file:
         return [float(row["psnr"]) for row in csv.DictReader(file)]
@@ -97,11 +89,3 @@ def test_the_scores_of_40_pairs_are_the_cpus(tmp_path):
         assert code == 0, errors
         found[device] = scores((tmp_path / "results/tiny-train").rename(tmp_path / f"results/{device}"))
     assert len(found["cpu"]) == 40 and found["cuda"] == pytest.approx(found["cpu"], abs=0.01)
-
-
-def test_two_processes_train_on_one_device(tmp_path):
-    tiny.make(tmp_path)
-    runs = [
-        subprocess.Popen(tiny.command("device=cuda", "data.val=test", f"run={name}"), cwd=tmp_path) for name in "ab"
-    ]
-    assert [run.wait(timeout=300) for run in runs] == [0, 0]

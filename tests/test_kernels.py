@@ -27,10 +27,6 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 SIDES = [(11, 13)] if DEVICE.type == "cpu" else [(11, 13), (115, 155)]
 TYPES = torch.float32, torch.bfloat16, torch.float16
-runs = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(DEVICE.type == "cpu" and not INTERPRETED, reason="needs a GPU or Triton's interpreter"),
-]
 
 
 # ---- the operations in torch's own words, and arguments for them ----
@@ -91,11 +87,8 @@ def few_programs(monkeypatch):
     """The interpreter's time goes with the number of programs: two or three a dimension."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     if INTERPRETED:
-        for module, name, value in (
-            *((module, "LANES", 256) for module in (pad, depthwise)),
-            *((module, "SUMS", 2) for module in (depthwise, gated)),
-            (gated, "TILE", 4096),
-        ):
+        names = ((pad, "LANES", 256), (depthwise, "LANES", 256), (depthwise, "SUMS", 2), (gated, "SUMS", 2))
+        for module, name, value in (*names, (gated, "TILE", 4096)):
             monkeypatch.setattr(module, name, value)
 
 
@@ -107,34 +100,28 @@ def with_gradients(operation, inputs):
     return [output, *torch.autograd.grad(output, inputs, cotangent)]
 
 
-def assert_as_exact(ours, torchs, exact):
-    """At most twice as far from float64 as torch is, tensor by tensor."""
+@pytest.mark.cuda
+@pytest.mark.skipif(DEVICE.type == "cpu" and not INTERPRETED, reason="needs a GPU or Triton's interpreter")
+@pytest.mark.parametrize("sides", SIDES, ids=str)
+@pytest.mark.parametrize("channels", [8, 24, 48, 96])
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_and_its_gradients_are_as_exact_as_torchs(name, dtype, channels, sides):
+    operation, reference = OPERATIONS[name]
+    maps, weights = arguments(name, channels, *sides)
+    maps = [x.to(dtype) for x in maps]
+    exact = with_gradients(reference, [x.double() for x in (*maps, *weights)])
+    ours, torchs = (with_gradients(way, (*maps, *weights)) for way in (operation, reference))
+    assert ours[0].dtype == dtype
+    assert ours[0].ndim == 2 or ours[0].is_contiguous(memory_format=torch.channels_last)
     for i, (a, b, wanted) in enumerate(zip(ours, torchs, exact, strict=True)):
         error, allowed = ((x.double() - wanted).norm() / wanted.norm() for x in (a, b))
         assert a.shape == b.shape and error <= 2 * allowed + 1e-6, f"{i}: off by {error:.1e}, torch by {allowed:.1e}"
 
 
-class Test:
-    pytestmark = runs
-
-    @pytest.mark.parametrize("sides", SIDES, ids=str)
-    @pytest.mark.parametrize("channels", [8, 24, 48, 96])
-    @pytest.mark.parametrize("dtype", TYPES, ids=str)
-    @pytest.mark.parametrize("name", OPERATIONS)
-    def test_an_operation_is_as_exact_as_torchs_with_its_gradients(self, name, dtype, channels, sides):
-        operation, reference = OPERATIONS[name]
-        maps, weights = arguments(name, channels, *sides)
-        maps = [x.to(dtype) for x in maps]
-        exact = with_gradients(reference, [x.double() for x in (*maps, *weights)])
-        ours, torchs = (with_gradients(way, (*maps, *weights)) for way in (operation, reference))
-        assert ours[0].dtype == dtype
-        assert ours[0].ndim == 2 or ours[0].is_contiguous(memory_format=torch.channels_last)
-        assert_as_exact(ours, torchs, exact)
-
-
 @pytest.mark.skipif(INTERPRETED or DEVICE.type == "cuda", reason="runs directly")
 def test_the_kernels_agree_under_the_interpreter():
-    chosen = "test_an and (float16-8 or bfloat16-8)"
+    chosen = "test_an_operation and (float16-8 or bfloat16-8)"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", __file__, "-k", chosen]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(command, env=environment, cwd=Path(__file__).parent.parent, capture_output=True, text=True)

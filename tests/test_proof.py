@@ -97,18 +97,18 @@ def test_a_form_that_computes_as_the_plain_network_serves(caplog):
     assert kernels_report("training") == {"path": "form", "reason": None}
 
 
-@pytest.mark.parametrize("factor", [1.01, float("nan"), 0.0])
-def test_other_numbers_leave_the_plain_network_after_one_line(factor, caplog):
-    reason = "the form's numbers are not the plain network's"
-    assert not any(proof(make_network(), factor) for _ in range(2))
+@pytest.mark.parametrize(
+    ("factor", "error", "reason"),
+    [
+        (1.01, None, "the form's numbers are not the plain network's"),
+        (float("nan"), None, "the form's numbers are not the plain network's"),
+        (1.0, RuntimeError("no kernel\nhere"), "RuntimeError: no kernel here"),
+    ],
+)
+def test_other_numbers_and_errors_leave_the_plain_network_after_one_line(factor, error, reason, caplog):
+    assert not any(proof(make_network(), factor, error) for _ in range(2))
     assert caplog.messages == [f"note: training runs by the plain network, which is slower: {reason}"]
     assert kernels_report("training") == {"path": "plain", "reason": reason}
-
-
-def test_an_error_leaves_the_plain_network_after_one_line(caplog):
-    assert not proof(make_network(), error=RuntimeError("no kernel\nhere"))
-    reason = "RuntimeError: no kernel here"
-    assert caplog.messages == [f"note: training runs by the plain network, which is slower: {reason}"]
 
 
 def test_a_proof_leaves_the_random_numbers_as_they_are():
@@ -124,8 +124,3 @@ def test_stages_of_any_width_come_in_bands(channels, monkeypatch):
     form = inference_form(network)
     assert type(form) is InferenceForm
     assert relative_error(network, form, image(1, 3, 84, 60), PROB[:1]) < 1e-5
-
-
-def test_the_plain_network_in_the_forms_place_takes_the_precision(monkeypatch):
-    network, hazy = edited(silu, monkeypatch), image(1, 3, 48, 44)
-    assert relative_error(network, inference_form(network, torch.bfloat16), hazy, PROB[:1]) < 0.02

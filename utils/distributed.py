@@ -4,7 +4,7 @@ import functools
 import os
 import signal
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -138,8 +138,3 @@ def data_parallel(network, device):
     if world_size() == 1:
         return network
     return DistributedDataParallel(network, [device] if device.type == "cuda" else None)
-
-
-def exchange_gradients(network, now):
-    """The context of a backward pass: exchange gradients with the other processes now, or add up one's own."""
-    return nullcontext() if now or not isinstance(network, DistributedDataParallel) else network.no_sync()

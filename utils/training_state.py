@@ -28,6 +28,18 @@ class TrainingState:
         """The network to validate: the averaged one if the run keeps an average."""
         return self.average.module if self.average else self.network
 
+    def add_gradients(self, sums):
+        """Add the sums of a batch's earlier parts to the gradients, and return them: the sums for the next part.
+
+        Autograd would add parameter by parameter, and to memory of a CUDA graph, which its next replay overwrites.
+        """
+        weights = [weight for weight in self.network.parameters() if weight.grad is not None]
+        gradients = [weight.grad for weight in weights]
+        sums = torch._foreach_add(gradients, sums) if sums else torch._foreach_mul(gradients, 1)
+        for weight, total in zip(weights, sums, strict=True):
+            weight.grad = total
+        return sums
+
     def count(self, values):
         """Count a step. values: its {name: number}. Raises FloatingPointError where one is not finite.
 

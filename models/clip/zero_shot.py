@@ -40,9 +40,8 @@ class ZeroShot:
     """
 
     def __init__(self, encoder, classes, prompts, mode="clip", beta2=0.5, beta3=0.05):
-        """prompts: templates with {class}; their embeddings are averaged. mode: "clip", or "calip", which needs an
-        encoder with patch features; beta2 weighs its logits of image-refined text, beta3 those of text-refined image.
-        """
+        """prompts: templates with {class}; their embeddings are averaged. mode: "clip" or "calip", whose beta2 weighs
+        the logits of image-refined text, beta3 those of text-refined image."""
         if mode == "calip" and not gives_patches(encoder.visual):
             raise ValueError("text.zero_shot=calip needs a ViT as text.encoder, such as ViT-B-32-quickgelu")
         self.encoder, self.mode, self.beta2, self.beta3 = encoder, mode, beta2, beta3

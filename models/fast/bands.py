@@ -82,8 +82,7 @@ class Bands:
         use(band, part): changes `part`, the band's rows of x; `band` is of the derived map, with `radius` >= `margin`.
         Returns the results of `use`, from top to bottom.
         """
-        height = x.shape[2]
-        runs = self.runs(height, radius)
+        height, runs = x.shape[2], self.runs(x.shape[2], radius)
 
         def derived_rows(start, stop):
             return derive(Band.of(x, start, stop, margin))

@@ -37,8 +37,7 @@ def inference_form(network, dtype=torch.float32):
 class GraphedInference(nn.Module):
     """An InferenceForm on CUDA, one graph for each size of image: a call becomes one launch instead of 1,200.
 
-    A small image costs the GPU less time than the CPU needs for its launches. A size's first image is computed without
-    a graph, which compiles the kernels, its second is recorded. Graphs share one pool of memory.
+    A size's first image is computed without a graph, which compiles the kernels, its second is recorded.
     """
 
     def __init__(self, form):

@@ -70,7 +70,7 @@ def kernels_report(task):
 
 
 def use_plain(device):
-    """Have everything on a CUDA device computed by the plain network, without a line."""
+    """Have everything on a CUDA device computed by the plain network."""
     if device.type == "cuda":
         plain_devices.add(device)
 

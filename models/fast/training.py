@@ -36,8 +36,7 @@ def training_graph(network, hazy, prob, dtype=torch.float32):
     """network(hazy, prob) of a TrainingNetwork as two CUDA graphs, forward and backward, for one size of batch.
 
     hazy, prob: a batch of that size, with any values. Returns a module of the same parameters with float32 outputs; of
-    a plain network, the network itself. A parameter's `grad`, if it was None, lies in the graph's memory after a
-    backward pass: the next one overwrites it.
+    a plain network, the network itself. Gradients lie in the graph's memory, which the next backward pass overwrites.
     """
     if type(network) is MixDehazeNet:
         return network

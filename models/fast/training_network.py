@@ -52,9 +52,7 @@ class Block(MixStructureBlock):
         return gated(value, shifted_bias(last, first.bias), y, gate, channel, pixel)
 
     def mlp(self, layers, y):
-        first, activation, last = layers
-        if type(activation) is not nn.GELU:
-            return super().mlp(layers, y)
+        first, _, last = layers
         weights = [value for layer in (first, last) for value in (layer.weight.flatten(1), layer.bias)]
         return as_map(GeluMlp.apply(as_matrix(y), *weights), y)
 
@@ -63,9 +61,6 @@ class TrainingNetwork(MixDehazeNet):
     """A MixDehazeNet of faster blocks: see `training_form`."""
 
     block, conv = Block, Conv
-
-    def features(self, x):
-        return super().features(x.contiguous(memory_format=torch.channels_last))
 
 
 class GeluMlp(torch.autograd.Function):
