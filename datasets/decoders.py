@@ -17,7 +17,7 @@ import tifffile
 from PIL import Image
 from tifffile import EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
-FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "MPO": "JPEG", "BMP": "BMP", "WEBP": "WEBP"}  # Pillow's name: ours
+FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "MPO": "JPEG", "BMP": "BMP", "WEBP": "WEBP"}  # MPO: a phone's, with previews
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes of a TIFF or BigTIFF
 TIFF_GREY = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
 TIFF_CHANNELS = {  # by colours and bits: what Pillow reads exactly, and OpenCV in 16 bits
@@ -73,7 +73,6 @@ def read_header(file):
     refuse(
         {
             f"{image.format} files": image.format not in FORMATS,
-            # MPO: a phone's JPEG, with small previews behind it
             "animations": getattr(image, "n_frames", 1) > 1 and image.format != "MPO",
             f"{image.mode} colours": image.mode not in GREY + COLOUR,
             "16 bits with one transparent colour": deep and "transparency" in image.info,
@@ -136,7 +135,8 @@ def decode(header, content):
 def decode_8_bits(content):
     Image.open(io.BytesIO(content)).verify()  # a PNG's checksums, which decoding does not look at
     with Image.open(io.BytesIO(content)) as image:
-        return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        mode = "RGBA" if image.has_transparency_data else "RGB"
+        return np.array(image if image.mode == mode else image.convert(mode))
 
 
 def decode_16_bits(content):
