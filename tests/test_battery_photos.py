@@ -39,7 +39,7 @@ def test_an_argument_with_a_fault_is_named(scripts, photos, name):
     refused(scripts, photos, "predict.py", *KEEP, *arguments, says=says)
 
 
-@pytest.mark.parametrize("name", ["cut off half-way", "an archive that runs code", "a list"])
+@pytest.mark.parametrize("name", ["cut off half-way", "an archive that runs code", "other things"])
 def test_a_fault_in_the_checkpoint_stops_the_work_before_it_begins(scripts, photos, name):
     FAULTS[name][0](photos / BEST)
     refused(scripts, photos, "predict.py", *KEEP, "--input", "in", says="best.pt", memory=2**31, timeout=20)

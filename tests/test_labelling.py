@@ -94,7 +94,7 @@ def test_a_labelled_set_of_any_version_needs_no_encoder_and_no_writing(data, vit
     monkeypatch.setattr(clip_text, "save_domains", None)
     main(settings(data, (vit[0], weights)))
     assert "train: 10 images: 10 kept, 0 encoded" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="mine.pt does not exist"):
+    with pytest.raises(ValueError, match="text.encoder=local-dir"):
         main(settings(data, (vit[0], weights), "text.classes=[a, b]"))
 
 
