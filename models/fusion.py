@@ -138,7 +138,6 @@ class ParametricFusion(Fusion):
         self.out = nn.Conv2d(self.width, 3, 1)
 
     def forward(self, image, text, prob):
-        """Returns B x 3 x H x W."""
         # query and key fold into one 3 -> 1 convolution, value and out into one 1 -> 3
         key = self.key_weight / self.width**0.5
         weight = torch.einsum("c,cihw->ihw", key, self.query.weight)[None]
@@ -148,7 +147,6 @@ class ParametricFusion(Fusion):
         return F.conv2d(mean, (out @ self.value_weight)[:, None, None, None], out @ self.value_bias + self.out.bias)
 
     def in_bands(self, image, text, prob, each):
-        """Pixels do not depend on one another."""
         return lambda start, stop: self(image[:, :, start:stop], text, prob)
 
 

@@ -90,7 +90,6 @@ class MixStructureBlock(nn.Module):
         return torch.cat([self.value(y) * gate, channel * y, pixel * y], dim=1)
 
     def mlp(self, layers, y):
-        """B x 3 dim x H x W to B x dim x H x W."""
         return layers(y)
 
 

@@ -43,10 +43,9 @@ AVERAGED = re.compile(r"(?<![a-z])(ema|swa|avg|averaged?)(?![a-z])", re.IGNORECA
 
 
 def network_of(saved, text=None):
-    """Build the network of a loaded checkpoint, in evaluation mode.
+    """Build the network of a checkpoint, in evaluation mode: this project's or, with its `text`, a published one.
 
-    saved: this project's checkpoint, whose averaged weights are taken where it has them, or a published one, with the
-    `text` that `load_published` takes. Raises ValueError where it is neither, and naming what does not fit.
+    Averaged weights are preferred. Raises ValueError for another file, and naming what does not fit.
     """
     if is_published(saved):
         return load_published(saved, text)
@@ -85,10 +84,9 @@ def load_published(saved, text=None):
 
 
 def published_state(network):
-    """The state dict of a network under the published names and shapes, which `load_published` reads back.
+    """The state dict of a network under the published names and shapes, without what WITHOUT_EFFECT names and the text.
 
-    It lacks what WITHOUT_EFFECT names and, as published, the text embeddings. Raises ValueError for a network that the
-    published code does not have.
+    Raises ValueError for a network that the published code does not have.
     """
     size, fusion, merge, _, own = describe(network).values()
     if size == "n" or fusion == "calip" or merge != "concat":

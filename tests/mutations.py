@@ -11,20 +11,12 @@ def mutate(data, rng):
     """Damage bytes anywhere, at the head (headers) or at the tail (an archive's directory)."""
     data, size = bytearray(data), len(data)
     first, last = [(0, size), (0, min(size, 64)), (max(size - 400, 0), size)][rng.integers(3)]
-    place, length = rng.integers(first, last), rng.integers(1, 65)
-    how = rng.integers(5)
-    if how == 0:
-        for _ in range(rng.integers(1, 17)):
-            data[rng.integers(first, last)] ^= 1 << int(rng.integers(8))
-    elif how == 1:
-        value = EXTREMES[rng.integers(len(EXTREMES))]
-        data[place : place + len(value)] = value
-    elif how == 2:
-        del data[place:]
-    elif how == 3:
-        del data[place : place + length]
-    else:
-        data[place:place] = data[place : place + length] * int(rng.integers(1, 9))
+    place, length, value = rng.integers(first, last), rng.integers(1, 65), EXTREMES[rng.integers(len(EXTREMES))]
+    piece = data[place : place + length]
+    flipped = bytes(byte ^ 1 << int(rng.integers(8)) for byte in piece)
+    changes = [(length, flipped), (len(value), value), (size, b""), (length, b""), (0, piece * 4)]
+    cut, new = changes[rng.integers(len(changes))]
+    data[place : place + cut] = new
     return bytes(data)
 
 

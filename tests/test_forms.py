@@ -78,11 +78,6 @@ def test_low_precision_is_close_and_indifferent_to_autocast_and_bands():
         assert torch.equal(form(hazy, PROB[:1]), form(hazy, PROB[:1]).float())
 
 
-def test_inference_form_refuses_what_the_network_refuses():
-    with pytest.raises(ValueError, match="prob must be 1 x 2"):
-        inference_form(make_network())(image(1, 3, 48, 48))
-
-
 @pytest.mark.cuda
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_form_for_a_gpu_equals_the_network(dtype):

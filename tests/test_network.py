@@ -40,13 +40,6 @@ def test_a_widened_network_starts_at_the_plain_ones_outputs(fusion, merge):
     assert torch.allclose(plain(image), network(image, PROB), atol=1e-6)
 
 
-@pytest.mark.parametrize("fusion", ["none", "calip", "parametric"])
-def test_a_network_is_restored_from_its_description(fusion):
-    network = build_model("n", fusion, "concat", TEXT).eval()
-    image = torch.rand(1, 3, 48, 48)
-    assert torch.equal(network(image, PROB), restore(describe(network))(image, PROB))
-
-
 def test_weights_of_another_network_are_refused_by_name():
     with pytest.raises(ValueError, match="size n, not t"):
         start_from(build_model("t", "none"), build_model("n", "none"))

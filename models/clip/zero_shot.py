@@ -34,10 +34,7 @@ class Preprocess:
 
 
 class ZeroShot:
-    """Probabilities of classes by CLIP.
-
-    text: K x D float32, unit length, on the CPU. preprocess: H x W x 3 uint8 RGB to 3 x S x S uint8.
-    """
+    """Probabilities of classes by CLIP. text: K x D float32, unit length, on the CPU. preprocess: a Preprocess."""
 
     def __init__(self, encoder, classes, prompts, mode="clip", beta2=0.5, beta3=0.05):
         """prompts: templates with {class}; their embeddings are averaged. mode: "clip" or "calip", whose beta2 weighs
@@ -89,10 +86,7 @@ def class_text(encoder, classes, prompts, device):
 
 
 def calip_logits(feature, spatial, text, beta2, beta3):
-    """CALIP's refinement of the logits (Guo et al., AAAI 2023).
-
-    feature: B x D. spatial: B x HW x D. text: K x D. All of unit length. Returns B x K.
-    """
+    """CALIP's logits (Guo et al., AAAI 2023), from B x D, B x HW x D and K x D, all of unit length, to B x K."""
     attention = 2 * spatial @ text.t()  # B x HW x K
     refined_text = attention.softmax(1).transpose(1, 2) @ spatial  # B x K x D
     refined_image = attention.softmax(2) @ text  # B x HW x D

@@ -37,7 +37,7 @@ def inference_form(network, dtype=torch.float32):
 class GraphedInference(nn.Module):
     """An InferenceForm on CUDA, one graph for each size of image: a call becomes one launch instead of 1,200.
 
-    A size's first image is computed without a graph, which compiles the kernels, its second is recorded.
+    A size's first image is computed without a graph, which compiles the kernels; its second is recorded.
     """
 
     def __init__(self, form):
@@ -46,7 +46,6 @@ class GraphedInference(nn.Module):
         self.pool = torch.cuda.graph_pool_handle()
 
     def forward(self, hazy, prob=None, memory=None):
-        """As InferenceForm."""
         inputs = [x for x in (hazy, prob) if x is not None]
         key = tuple((x.shape, x.dtype) for x in inputs)
         if key not in self.graphs:
@@ -62,7 +61,6 @@ class GraphedInference(nn.Module):
         return output.clone()  # a later call cannot change it
 
     def record(self, inputs, memory):
-        """(graph, its inputs, its output) of a call."""
         # Tensors of inference mode could not be written to outside of it.
         with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(inputs[0].device):
             kept, graph = [x.clone() for x in inputs], torch.cuda.CUDAGraph()
@@ -81,7 +79,6 @@ class PlainInference(nn.Module):
         self.dtype = dtype
 
     def forward(self, hazy, prob=None, memory=None):
-        """As InferenceForm."""
         with torch.no_grad(), torch.autocast(hazy.device.type, self.dtype, self.dtype.itemsize < 4):
             return self.network(hazy.to(widened(self.dtype)), prob).to(hazy.dtype)
 
