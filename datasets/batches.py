@@ -28,13 +28,14 @@ class Batches:
         return len(self.loader)
 
     def __iter__(self):
-        # Terminals and schedulers signal the workers, too, but the main process needs them to finish its step.
-        # They keep the mask that they are started with. A dead worker's SIGCHLD waits: torch's handler raises, and
-        # what is raised while a process is being forked is lost.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
+        # Terminals and schedulers signal the workers, too, but the main process needs them to finish its step: they
+        # keep the mask that they are started with. torch's handler of SIGCHLD would raise in any place, such as where
+        # another worker is forked, and be lost there; the loader itself finds a dead worker within five seconds.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         try:
             return map(self.moved, iter(self.loader))
         finally:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def of_one(self, index):

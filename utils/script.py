@@ -71,7 +71,6 @@ def run(main):
         if not message or os.environ.get("MIXCLDEHAZE_DEBUG"):
             raise
     finally:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes a worker's end for an error
         for worker in multiprocessing.active_children():  # loaders' workers, which ignore SIGTERM
             worker.kill()
     if message:
