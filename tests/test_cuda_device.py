@@ -20,7 +20,7 @@ TYPES = torch.float32, torch.bfloat16, torch.float16
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    proof.reasons.clear()
+    proof.choices.clear()
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
@@ -29,7 +29,7 @@ def test_both_forms_pass_their_proof_through_graphs(fusion, dtype):
     network = make_network(fusion=fusion).to(GPU)
     training_form(network, dtype)
     inference_form(network, dtype)
-    assert list(proof.reasons.values()) == [None] * 2
+    assert list(proof.choices.values()) == [("graph", None)] * 2
 
 
 def gradients(stepped, network, parts):

@@ -6,7 +6,7 @@ from torch import nn
 
 from models import inference_form, kernels_report
 from models.fast.inference import InferenceForm, PlainInference
-from models.fast.proof import proven, reasons
+from models.fast.proof import choices, choose
 from models.mixdehazenet import SIZES, MixDehazeNet, MixStructureBlock, reflect_conv
 from tests.made import make_network
 from tests.test_forms import PROB, image, relative_error
@@ -16,9 +16,9 @@ from tests.test_forms import PROB, image, relative_error
 def in_bands(monkeypatch):
     monkeypatch.setattr("models.fast.bands.BAND_BYTES", 2**11)
     monkeypatch.setattr("models.fast.bands.BAND_ROWS", 4)
-    reasons.clear()
+    choices.clear()
     yield
-    reasons.clear()
+    choices.clear()
 
 
 def edited(edit, monkeypatch):
@@ -77,7 +77,7 @@ def test_an_edited_entrance_is_computed_as_edited(monkeypatch):
 # ---- the proof itself ----
 
 
-def proof(network, factor=1.0, error=None):
+def proof(network, factor=1.0, error=None, graphs=False):
     """The proof of a form whose second output is the plain one's by a factor, or which raises an error."""
 
     def by_plain(network, hazy, prob, dtype):
@@ -89,11 +89,15 @@ def proof(network, factor=1.0, error=None):
         first, second = by_plain(*inputs)
         return [first, factor * second]
 
-    return proven("training", network, torch.float32, by_form, by_plain)
+    def by_graph(*inputs):
+        raise RuntimeError("no graph here")
+
+    graph = {"graph": by_graph} if graphs else {}
+    return choose("training", network, torch.float32, **graph, form=by_form, plain=by_plain)
 
 
 def test_a_form_that_computes_as_the_plain_network_serves(caplog):
-    assert proof(make_network()) and not caplog.messages
+    assert proof(make_network()) == "form" and not caplog.messages
     assert kernels_report("training") == {"path": "form", "reason": None}
 
 
@@ -106,9 +110,14 @@ def test_a_form_that_computes_as_the_plain_network_serves(caplog):
     ],
 )
 def test_other_numbers_and_errors_leave_the_plain_network_after_one_line(factor, error, reason, caplog):
-    assert not any(proof(make_network(), factor, error) for _ in range(2))
+    assert {proof(make_network(), factor, error) for _ in range(2)} == {"plain"}
     assert caplog.messages == [f"note: training runs by the plain network, which is slower: {reason}"]
     assert kernels_report("training") == {"path": "plain", "reason": reason}
+
+
+def test_without_a_graph_the_form_serves_after_one_line(caplog):
+    assert proof(make_network(), graphs=True) == "form"
+    assert caplog.messages == ["note: training runs without CUDA graphs, which is slower: RuntimeError: no graph here"]
 
 
 def test_a_proof_leaves_the_random_numbers_as_they_are():

@@ -11,7 +11,7 @@ from torch import nn
 
 from .bands import Bands
 from .inference_network import InferenceForm, widened
-from .proof import proven, reports
+from .proof import choose
 
 MAX_GRAPHS = 8  # sizes of image: of more, recording would cost more than it saves
 MAX_PIXELS = 2**21  # of a batch: the kernels of a larger one take longer than their launches
@@ -25,13 +25,14 @@ def inference_form(network, dtype=torch.float32):
     and autocast has no effect. Called with (hazy, prob, memory): see InferenceForm. On CUDA it runs in graphs. Where
     the form fails its proof (proof.py), it is the plain network, after a line that says why.
     """
-    if not proven("inference", network, dtype, by_form, by_plain):
+    ways = {"form": by_form, "plain": by_plain}
+    if next(network.parameters()).is_cuda:
+        ways = {"graph": by_graph} | ways
+    way = choose("inference", network, dtype, **ways)
+    if way == "plain":
         return PlainInference(network, dtype)
     form = InferenceForm(network, dtype)
-    if next(network.parameters()).is_cuda:
-        reports["inference"]["path"] = "graph"
-        form = GraphedInference(form)
-    return form
+    return GraphedInference(form) if way == "graph" else form
 
 
 class GraphedInference(nn.Module):
@@ -86,9 +87,12 @@ class PlainInference(nn.Module):
 # ---- the proof ----
 
 
+def by_graph(network, hazy, prob, dtype):
+    return outputs(GraphedInference(InferenceForm(network, dtype)), hazy, prob)
+
+
 def by_form(network, hazy, prob, dtype):
-    form = InferenceForm(network, dtype)
-    return outputs(GraphedInference(form) if hazy.is_cuda else partial(form, bands=Bands(8)), hazy, prob)
+    return outputs(partial(InferenceForm(network, dtype), bands=None if hazy.is_cuda else Bands(8)), hazy, prob)
 
 
 def by_plain(network, hazy, prob, dtype):

@@ -16,32 +16,36 @@ from ..mixdehazenet import MIN_SIDE, MixDehazeNet
 ROUNDING = 1e-3  # of a tensor's norm: what the order of summation may change
 
 logger = logging.getLogger(__name__)
-reasons = {}  # (task, device, dtype, layers) -> why the plain network serves, or None where the form does
+choices = {}  # (task, device, dtype, layers) -> the way that was chosen, and why no better one was, or None
 reports = {}  # task -> kernels_report
 plain_devices = set()  # where the plain network was asked for
 
 
-def proven(task, network, dtype, by_form, by_plain):
-    """Whether a form computes what the plain network does. If not, one line says why, once.
+def choose(task, network, dtype, **ways):
+    """The name of the first way that computes what the plain network does; one line says why no better one does, once.
 
     task: "training" or "inference". network: a MixDehazeNet or a form of it, on the device where it will run.
-    by_form, by_plain: functions (network, hazy, prob, dtype) that return the tensors to compare, of a plain network.
+    ways: "graph" (the form in CUDA graphs), "form" and "plain", best first: functions (network, hazy, prob, dtype) that
+    return the tensors to compare, of a plain network.
     """
     device = next(network.parameters()).device
     key = task, device, dtype, repr(network)
     if device in plain_devices:
-        reasons[key] = "kernels=plain"
-    elif key not in reasons:
+        choices[key] = "plain", "kernels=plain"
+    elif key not in choices:
         with torch.random.fork_rng(devices=[]):  # a resumed run proves its forms again: its random state stays
-            reasons[key] = reason_unfit(network, device, dtype, by_form, by_plain)
-        if reasons[key]:
-            logger.warning("note: %s runs by the plain network, which is slower: %s", task, reasons[key])
-    reports[task] = {"path": "plain" if reasons[key] else "form", "reason": reasons[key]}
-    return not reasons[key]
+            choices[key] = prove(network, device, dtype, ways)
+        if choices[key][1]:
+            log_slower(task, *choices[key])
+    reports[task] = dict(zip(("path", "reason"), choices[key], strict=True))
+    return choices[key][0]
 
 
-def reason_unfit(network, device, dtype, by_form, by_plain):
-    """Why a form is off from the plain network in float32 by over twice what that network in `dtype` is, or None."""
+def prove(network, device, dtype, ways):
+    """See `choose`. A way may be off from the plain network in float32 by twice what that network in `dtype` is.
+
+    A way that fails, such as a graph that cannot be recorded, gives way to the next one; other numbers mean "plain".
+    """
     wide, generator = torch.promote_types(dtype, torch.float32), torch.Generator().manual_seed(0)
     small = reduced(network, generator).to(device, wide)
     hazy = torch.rand(2, 3, MIN_SIDE + 24, MIN_SIDE + 32, generator=generator) * 2 - 1
@@ -50,18 +54,27 @@ def reason_unfit(network, device, dtype, by_form, by_plain):
 
     def error(way):
         """The largest relative error of a tensor, by its norm; a number on the device."""
-        pairs = zip(way(copy.deepcopy(small), hazy, prob, dtype), exact, strict=True)
+        pairs = zip(ways[way](copy.deepcopy(small), hazy, prob, dtype), exact, strict=True)
         return torch.stack([(a.double() - b).norm() / b.norm().clamp_min(1e-30) for a, b in pairs]).max()
 
-    exact = [tensor.double() for tensor in by_plain(copy.deepcopy(small), hazy, prob, wide)]
-    allowed = ROUNDING + (0 if dtype == wide else 2 * error(by_plain))
-    try:
-        off = error(by_form)
-        # an error that is too large, or not a number, becomes infinite
-        fits = torch.where(off <= allowed, off, torch.inf).isfinite()
-    except Exception as problem:  # whatever fails on some machine, the plain network can do the work
-        return f"{type(problem).__name__}: {one_line(problem)}"
-    return None if fits else "the form's numbers are not the plain network's"
+    exact = [tensor.double() for tensor in ways["plain"](copy.deepcopy(small), hazy, prob, wide)]
+    allowed = ROUNDING + (0 if dtype == wide else 2 * error("plain"))
+    reason = None
+    for way in list(ways)[:-1]:
+        try:
+            off = error(way)
+            # an error that is too large, or not a number, becomes infinite
+            fits = torch.where(off <= allowed, off, torch.inf).isfinite()
+        except Exception as problem:  # whatever fails on some machine, the plain network can do the work
+            reason = reason or f"{type(problem).__name__}: {one_line(problem)}"
+        else:
+            return (way, reason) if fits else ("plain", "the form's numbers are not the plain network's")
+    return "plain", reason
+
+
+def log_slower(task, way, reason):
+    how = {"form": "without CUDA graphs", "plain": "by the plain network"}[way]
+    logger.warning("note: %s runs %s, which is slower: %s", task, how, reason)
 
 
 def kernels_report(task):

@@ -10,8 +10,9 @@ import warnings
 import torch
 from torch import nn
 
-from ..mixdehazenet import MixDehazeNet, MixStructureBlock
-from .proof import proven, rebuilt, reports
+from ..build import one_line
+from ..mixdehazenet import MixStructureBlock
+from .proof import choose, log_slower, rebuilt, reports
 
 
 def training_form(network, dtype=torch.float32, recompute=False):
@@ -22,8 +23,10 @@ def training_form(network, dtype=torch.float32, recompute=False):
     blocks' wide intermediates again in the backward pass instead of keeping them.
     """
     if next(network.parameters()).is_cuda:
-        if proven("training", network, dtype, by_graph, by_plain):
-            network = as_form(network)
+        way = choose("training", network, dtype, graph=by_graph, form=by_form, plain=by_plain)
+        network = network if way == "plain" else as_form(network)
+        network.graphs = way == "graph"
+        reports["training"]["path"] = "plain" if way == "plain" else "form"  # until graphs are recorded
     elif dtype == torch.float32:  # in bf16 oneDNN's gradient of dilated depthwise weights is wrong in channels_last
         network = network.to(memory_format=torch.channels_last)
     for block in network.modules():
@@ -35,13 +38,22 @@ def training_form(network, dtype=torch.float32, recompute=False):
 def training_graph(network, hazy, prob, dtype=torch.float32):
     """network(hazy, prob) of a TrainingNetwork as two CUDA graphs, forward and backward, for one size of batch.
 
-    hazy, prob: a batch of that size, with any values. Returns a module of the same parameters with float32 outputs; of
-    a plain network, the network itself. Gradients lie in the graph's memory, which the next backward pass overwrites.
+    hazy, prob: a batch of that size, with any values. Returns a module of the same parameters with float32 outputs; the
+    network itself, where it is in no form that was proven in graphs, or after a line where they cannot be recorded. A
+    parameter's `grad`, if it was None, lies in the graph's memory after a backward pass: the next one overwrites it.
     """
-    if type(network) is MixDehazeNet:
+    if not getattr(network, "graphs", False):
+        return network
+    try:
+        stepped = recorded(network, hazy, prob, dtype)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # of CUDA
+        reports["training"]["reason"] = one_line(error)
+        log_slower("training", *reports["training"].values())
         return network
     reports["training"]["path"] = "graph"
-    return recorded(network, hazy, prob, dtype)
+    return stepped
 
 
 def as_form(network):
@@ -80,6 +92,10 @@ def recorded(network, hazy, prob, dtype):
 
 def by_graph(network, hazy, prob, dtype):
     return outputs_and_gradients(recorded(as_form(network), hazy, prob, dtype), hazy, prob)
+
+
+def by_form(network, hazy, prob, dtype):
+    return outputs_and_gradients(Step(as_form(network), dtype), hazy, prob)
 
 
 def by_plain(network, hazy, prob, dtype):
