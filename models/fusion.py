@@ -83,7 +83,10 @@ class CalipFusion(Fusion):
 
     def channels(self, attention, classes, prob, class_image):
         """What pixels receive beside what classes receive. attention: B x K x H x W, positive."""
-        pixel_text = F.conv2d(class_weights(attention, prob), classes.t()[:, :, None, None])  # B x C x H x W
+        # The softmax over the classes of (log attention + log prob), written so that prob = 0 needs no infinity.
+        weight = attention * prob[:, :, None, None]
+        weight = weight / weight.sum(1, keepdim=True)
+        pixel_text = F.conv2d(weight, classes.t()[:, :, None, None])  # B x C x H x W
         return self.project(torch.cat([pixel_text, class_image.expand_as(pixel_text)], dim=1))
 
 
@@ -92,12 +95,6 @@ def similarities(pixels, classes, temperature=2.0):
     kernel = F.normalize(classes, dim=1)[:, :, None, None] * temperature
     norm = torch.linalg.vector_norm(pixels, dim=1, keepdim=True).clamp_min(1e-12)
     return F.conv2d(pixels, kernel) / norm  # cheaper than to normalise all channels
-
-
-def class_weights(attention, prob):
-    """The softmax over the classes of (log attention + log prob), written so that prob = 0 needs no infinity."""
-    weight = attention * prob[:, :, None, None]
-    return weight / weight.sum(1, keepdim=True)
 
 
 def class_sums(attention, pixels, top=0):

@@ -123,21 +123,14 @@ def load_weights(encoder, path, architecture):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, about TorchScript and about pickles that it then refuses
-            if state := read_torchscript(path):
-                refuse_activation(architecture, path, quick_gelu=True)
-                load_exactly(encoder, state)
-            else:
+            try:
+                state = torch.jit.load(path, map_location="cpu").state_dict()  # its code cannot leave TorchScript
+            except RuntimeError:  # another kind of file
                 load_checkpoint(encoder, str(path))
+            else:
+                refuse_activation(architecture, path, quick_gelu=True)
+                load_exactly(encoder, {name: value for name, value in state.items() if name not in SCALARS})
     except Exception as error:  # a broken file fails in many ways: header, zip, pickle, unicode and type errors
         reason = one_line(error) if isinstance(error, (ValueError, RuntimeError)) else "it holds no state dict"
         message = f"text.weights={path} cannot be read as weights of text.encoder={architecture}: {reason}"
         raise ValueError(message) from None
-
-
-def read_torchscript(path):
-    """The state dict of a TorchScript archive, None for another file. Its code cannot leave TorchScript."""
-    try:
-        state = torch.jit.load(path, map_location="cpu").state_dict()
-    except RuntimeError:
-        return None
-    return {name: value for name, value in state.items() if name not in SCALARS}
