@@ -10,8 +10,8 @@ from .mixdehazenet import MIN_SIDE
 class Exportable(nn.Module):
     """The same function as the network, without a decision that depends on the image's size.
 
-    The image is always extended, if only by nothing, and always cropped, by index: a slice would be valid only where
-    there is something to crop. No negative number is divided: ONNX rounds those quotients the other way.
+    The image is always extended and cropped, by index, if only by nothing: a slice would be valid only where there is
+    something to crop. No negative number is divided: ONNX rounds those quotients the other way.
     """
 
     def __init__(self, network):

@@ -19,9 +19,8 @@ HUB_SECONDS = 6  # for the hub's first answer: without a connection its own clie
 def load_encoder(architecture, weights, device="cpu"):
     """An open_clip model in evaluation mode, float32, with its tokenizer as `.tokenizer`.
 
-    architecture: an open_clip name, or "local-dir:FOLDER" with an open_clip_config.json.
-    weights: an open_clip tag, downloaded from the hub once, or a local .safetensors, .pt, .pth or .bin file.
-    Raises ValueError when they cannot be had (in seconds without a connection) or do not fit each other.
+    architecture: an open_clip name, or "local-dir:FOLDER" with an open_clip_config.json. weights: a tag, downloaded
+    from the hub once, or a local file. Raises ValueError when they cannot be had or do not fit each other.
     """
     path, entry = Path(weights).expanduser(), {}
     if not path.is_file():

@@ -8,10 +8,7 @@ SCALE = 100.0  # of the logits, as in the published CLIP
 
 
 class Preprocess:
-    """open_clip's preprocessing in two parts: resize and crop an image, normalise a batch.
-
-    The first part runs no torch operation: in the threads that read images, each would start threads of its own.
-    """
+    """open_clip's preprocessing in two parts: resize and crop an image, normalise a batch."""
 
     def __init__(self, config):
         from open_clip.transform import PreprocessCfg, image_transform_v2
@@ -23,7 +20,7 @@ class Preprocess:
         """H x W x 3 uint8 RGB to 3 x S x S uint8."""
         from PIL import Image
 
-        image = Image.fromarray(image)
+        image = Image.fromarray(image)  # no torch operations: each reading thread would start threads for them
         for step in self.resizing:
             image = step(image)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)

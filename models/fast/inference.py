@@ -1,7 +1,4 @@
-"""The inference form of a trained network, and its CUDA graphs.
-
-network = inference_form(network, torch.float16)        # network(hazy, prob), as before
-"""
+"""The inference form of a trained network, and its CUDA graphs."""
 
 import copy
 from functools import partial

@@ -1,8 +1,8 @@
 """A form proves itself before it serves: on the device at hand, in the precision of the run, through its graph.
 
-The forms repeat parts of what mixdehazenet.py computes, which may have been edited there alone; and nothing but the
-user's own GPU can show what a kernel or a graph does wrong on it. So a small network of the same code and widths is
-computed in both ways and compared. The choice is the same at every start.
+The forms repeat parts of mixdehazenet.py, which may have been edited there alone; and only the user's own GPU shows
+what a kernel or a graph does wrong on it. So a small network of the same code and widths is computed in both ways and
+compared. The choice is the same at every start.
 """
 
 import copy

@@ -1,8 +1,4 @@
-"""The training form of a network, and its forward and backward pass as CUDA graphs.
-
-network = training_form(network, dtype)                   # before the copy for the average
-stepped = training_graph(network, hazy, prob, dtype)      # before DistributedDataParallel
-"""
+"""The training form of a network, and its forward and backward pass as CUDA graphs."""
 
 import gc
 import warnings
@@ -20,7 +16,7 @@ def training_form(network, dtype=torch.float32, recompute=False):
 
     On CUDA a TrainingNetwork, or, where that fails its proof (proof.py), the network itself after a line that says why.
     On a CPU the network itself, in channels_last. dtype: of autocast, float32 without it. recompute: compute the
-    blocks' wide intermediates again in the backward pass instead of keeping them.
+    blocks' wide intermediates again in the backward pass instead of keeping them. Call it before the average is copied.
     """
     if next(network.parameters()).is_cuda:
         way = choose("training", network, dtype, graph=by_graph, form=by_form, plain=by_plain)
