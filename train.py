@@ -39,7 +39,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     config = load_config(args.config, args.overrides)
     with distributed.processes(config.device) as device:
-        refuse_unfit(config.train)
+        refuse_unfit(config.train, device)
         if args.dry_run:
             print_cost(config)
         else:
@@ -76,7 +76,7 @@ def train(config, device):
         state.load_state_dict(saved)
     folder.start_log(state.step)
     stepped = graphed(network, data.prob.shape[1], settings, device) if device.type == "cuda" else network
-    stepped = distributed.data_parallel(stepped, device)
+    stepped = distributed.data_parallel(stepped, device, settings.sync_batchnorm)
     if device.type == "cuda":
         folder.log("kernels", state.step, **models.kernels_report("training"))
 
@@ -205,6 +205,8 @@ def build_network(settings, crop, text, start):
 
 def graphed(network, num_classes, settings, device):
     """The network whose forward and backward pass are recorded once on CUDA, for batches of one size."""
+    if settings.sync_batchnorm:  # its exchange between processes cannot be recorded
+        return network
     share = settings.batch // (distributed.world_size() * settings.accumulate)
     hazy = torch.zeros(share, 3, settings.crop, settings.crop, device=device)
     prob = torch.full((share, num_classes), 1 / num_classes, device=device)
@@ -212,11 +214,13 @@ def graphed(network, num_classes, settings, device):
 
 
 @on_main
-def refuse_unfit(settings):
-    """Raise ValueError where the `train` settings do not suit the number of processes."""
+def refuse_unfit(settings, device):
+    """Raise ValueError where the `train` settings do not suit the processes or the device."""
     if settings.batch % (distributed.world_size() * settings.accumulate):
         parts = f"{distributed.world_size()} process(es) in {settings.accumulate} part(s)"
         raise ValueError(f"train.batch={settings.batch} cannot be shared equally by {parts}: change train.batch")
+    if settings.sync_batchnorm and device.type != "cuda":
+        raise ValueError("train.sync_batchnorm=true needs CUDA: leave it out on a CPU")
 
 
 @on_main

@@ -14,7 +14,7 @@ import yaml
 from .settings import Config, check, fields, to_plain
 
 # Settings of older checkpoints that are gone.
-RETIRED = ("train.compile", "train.sync_batchnorm", "test.graphs", "test.engine", "test.self_ensemble")
+RETIRED = ("train.compile", "test.graphs", "test.engine", "test.self_ensemble")
 
 
 def load_config(path, overrides=()):

@@ -133,8 +133,10 @@ def share_buffers(network):
             dist.broadcast(buffer, 0)
 
 
-def data_parallel(network, device):
-    """Wrap the network so that all processes step it together; BatchNorm's statistics are of each one's own share."""
+def data_parallel(network, device, sync_batchnorm=False):
+    """Wrap the network so that all processes step it together. sync_batchnorm: statistics over their whole batch."""
     if world_size() == 1:
         return network
+    if sync_batchnorm:
+        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return DistributedDataParallel(network, [device] if device.type == "cuda" else None)

@@ -98,6 +98,7 @@ class Train:
     clip: float | None = setting(None, 1e-9, 1e9)  # largest gradient norm; None: no clipping
     accumulate: int = setting(1, 1, 65536)  # parts in which a batch is run, for batches that do not fit the memory
     recompute: bool = setting(False, resume=True, speed=True)  # compute wide intermediates again in the backward pass
+    sync_batchnorm: bool = False  # BatchNorm statistics over all processes, without CUDA graphs; needs CUDA
     eval_every: int = setting(3750, 1, 10**9, resume=True)  # steps between validations
     save_every: int = setting(375, 1, 10**9, resume=True, speed=True)  # steps between checkpoints
     log_every: int = setting(50, 1, 10**9, resume=True, speed=True)  # steps between lines of the log
