@@ -2,14 +2,12 @@
 
     python check_data.py configs/reside6k_s.yaml                  the splits that the settings name
     python check_data.py data/RESIDE-IN                           every split of a folder
-    python check_data.py --from ITS SOTS/indoor --to data/RESIDE-IN
-                                                                  lay unpacked archives out: RESIDE, O-HAZE, I-HAZE,
-                                                                  NH-HAZE, Dense-Haze, Haze4K, other pairs of folders
+    python check_data.py --from ITS SOTS/indoor --to data/RESIDE-IN         lay unpacked archives out
 
 A check reads every image. It names images without a partner or that cannot be read, pairs that are not aligned, have no
 haze, are swapped, of two scenes or of two sizes, white borders, and clear images that occur in two splits. Exit code: 1
 where something is wrong, else 0.
-Laying out writes links; nothing of the archives is changed, and nothing is checked.
+Laying out RESIDE, O-HAZE, I-HAZE, NH-HAZE, Dense-Haze, Haze4K or other pairs of folders writes links, without checks.
 """
 
 from pathlib import Path

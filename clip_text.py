@@ -7,9 +7,9 @@
     python clip_text.py configs/reside6k_s.yaml --check                       how often is CLIP right?
 
 Writes <root>/<split>/domains.npz, and for people domains.csv and domains.png. Look at them: a wrong label is corrected
-in the domain column of domains.csv, and stays so. Labels that are there beforehand (name,domain) are taken over, and
-only the text is encoded; delete a line to have CLIP label its image. --check has CLIP label these images all the same,
-and prints its accuracy. Run the same command again to go on after a stop, or when images have changed.
+in the domain column of domains.csv, and stays so. Labels that are there beforehand (name,domain) are taken over; delete
+a line to have CLIP label its image. --check compares CLIP's labels with these. Run the same command again to go on
+after a stop, or when images have changed.
 """
 
 import os
@@ -81,7 +81,6 @@ def label(folder, images, config, zero_shot):
     given = np.array([name in by_hand for name in images.names])
 
     def labelled():
-        """The Domains of the images that are labelled so far."""
         done = np.flatnonzero(~np.isnan(prob[:, 0]))
         part = images.take(done)
         return Domains(names=tuple(part.names), prob=prob[done], given=given[done], stamps=part.stamps, **facts)

@@ -7,10 +7,8 @@
     python compare.py results/none-test results/calip-test --csv            every number, for other programs
 
 Prints the mean scores over all images and each domain, the differences with 95 % intervals (paired bootstrap over the
-images and, where a configuration has several runs, over the runs), how many images became better and worse, parameters,
-multiply-adds at 256 x 256 and images a second. With --latex and --csv standard output is the table alone. Results on
-other images or by another protocol are refused, and so are runs of one configuration that differ in more than their
-seed.
+images and the runs), how many images became better and worse, parameters, multiply-adds at 256 x 256 and images a
+second. Results on other images or by another protocol are refused, and so are runs that differ in more than their seed.
 """
 
 import sys

@@ -7,22 +7,20 @@
     python export.py --checkpoint checkpoints/demo/best.pt --output published/demo/       weights, card, scores, SHA-256
     python export.py --checkpoint published.pth --text data/RESIDE-6K/test --output published.onnx
 
-ONNX and .pt2 take any number of images of any size, in float32: hazy (batch x 3 x height x width, RGB, [-1, 1]) and,
-where the network has a text fusion, prob (batch x K, the probability of each class: 1 for the known domain, 0 for the
-others). They return batch x 3 x height x width; clamp it to [-1, 1].
+ONNX and .pt2 take float32 images of any number and size: hazy (batch x 3 x height x width, RGB, [-1, 1]) and, with a
+text fusion, prob (batch x K, each class's probability, in the order of the file's metadata "classes"). They return
+batch x 3 x height x width; clamp it to [-1, 1].
 
-    session = onnxruntime.InferenceSession("demo.onnx")
-    session.get_modelmeta().custom_metadata_map["classes"]                  "indoor,outdoor": the order of prob
-    output = session.run(["output"], {"hazy": hazy, "prob": prob})[0]
+    output = onnxruntime.InferenceSession("demo.onnx").run(["output"], {"hazy": hazy, "prob": prob})[0]
     output = torch.export.load("demo.pt2").module()(hazy, prob)
 
-Weights alone (.safetensors, .pt) serve test.py, predict.py and model.init. A folder (its name ends in /) gets them as
-model.safetensors, with the metrics.json of the checkpoint's tests under results/.
+Weights alone serve test.py, predict.py and model.init. A folder gets the scores of the tests under results/, too.
 """
 
 import io
 import warnings
 from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,7 +35,6 @@ from utils.script import Parser, run
 from utils.settings import Text
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
-OPSETS = range(17, 24)  # torch's converter writes 18 and later
 TOLERANCE = 1e-4  # of the outputs' range
 PROGRAMS, WEIGHTS = (".onnx", ".pt2"), (".safetensors", ".pt")  # endings of --output
 
@@ -46,7 +43,7 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--checkpoint", required=True, help="of this project, or a published one")
     parser.add_argument("--output", required=True, help=f"FILE{', FILE'.join(PROGRAMS + WEIGHTS)} or FOLDER/")
-    parser.add_argument("--opset", type=int, default=20, choices=OPSETS, help="of ONNX; 20 is the first with GELU")
+    parser.add_argument("--opset", type=int, default=20, choices=range(17, 24), help="of ONNX; GELU came with 20")
     parser.add_argument("--text", metavar="FOLDER", help="for a published MixCLDehazeNet: a labelled split")
     args = parser.parse_args(argv)
     folder = Path(args.output) if args.output.endswith("/") else None
@@ -65,21 +62,21 @@ def main(argv=None):
     if network.fusion is not None:
         facts["classes"] = ",".join(saved["text"]["classes"] if checkpoint.is_ours(saved) else domains.classes)
 
-    # The file's content; a program is compared with the network before it is written.
+    # The file's content. A program is written if it agrees with the network.
     if output.suffix in WEIGHTS:
         if not checkpoint.is_ours(saved):
             raise ValueError(f"{args.checkpoint} holds weights alone already: --output must end in .onnx or .pt2")
         as_file = checkpoint.to_bytes if output.suffix == ".pt" else checkpoint.to_safetensors
-        data, checked = as_file(checkpoint.essentials(saved)), "weights"
+        data = as_file(checkpoint.essentials(saved))
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, of its next versions
             program = export_program(network)
             data, exported = as_pt2(program, facts) if output.suffix == ".pt2" else as_onnx(program, facts, args.opset)
-        checked = compare(network, exported)
+        compare(network, exported)
     write_bytes(output, data)
-    described = ", ".join(f"{name} {value}" for name, value in facts.items())
-    print(f"{output}: {len(data) / 1e6:.2f} MB, {described}, {checked}\nSHA-256 {sha256(output)}")
+    print(f"{output}: {len(data) / 1e6:.2f} MB", *(f"{name} {value}" for name, value in facts.items()), sep=", ")
+    print(f"SHA-256 {sha256(output)}")
     if folder:
         publish(folder, args.checkpoint, saved, network)
 
@@ -93,30 +90,22 @@ def as_pt2(program, facts):
 
 def as_onnx(program, facts, opset):
     """An ONNX file's bytes, and the function in it."""
-    import onnxruntime
+    from onnxruntime import InferenceSession
 
-    names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
     axes = {"hazy": {0: "batch", 2: "height", 3: "width"}, "prob": {0: "batch"}}
     converted = torch.onnx.export(
         program,
         dynamo=True,
-        opset_version=max(opset, 18),
-        input_names=names,
+        opset_version=max(opset, 18),  # the earliest that torch writes
         output_names=["output"],
-        dynamic_shapes={name: axes[name] for name in names},
+        dynamic_shapes={name: axes[name] for name in program.graph_signature.user_inputs},
         verbose=False,
     )
     converted.model.metadata_props.update(facts)
     if opset == 17:
         lower_to_17(converted.model)
-    data = converted.model_proto.SerializeToString()
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-
-    def exported(*inputs):
-        arrays = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
-        return torch.from_numpy(session.run(["output"], arrays)[0])
-
-    return data, exported
+    converted.initialize_inference_session(partial(InferenceSession, providers=["CPUExecutionProvider"]))
+    return converted.model_proto.SerializeToString(), lambda *inputs: converted(*inputs)[0]
 
 
 def lower_to_17(model):
@@ -135,23 +124,17 @@ def lower_to_17(model):
 
 @torch.inference_mode()
 def compare(network, exported):
-    """Run both on images smaller and larger than the window, in one side too; returns the result in words.
-
-    Raises ValueError where they differ.
-    """
+    """Raise ValueError where both differ, on images smaller and larger than the window, in one side too."""
     window = getattr(network.fusion, "window", None) or 64
-    sizes = [(1, 1, 1), (3, 37, 53), (1, window + 1, window + 1), (2, 50, window + 44), (1, window + 44, 50)]
-    differences = []
-    for num, height, width in sizes:
+    for num, height, width in [(1, 1, 1), (3, 37, 53), (2, window + 1, window + 1), (1, 50, window + 44)]:
         inputs = [torch.rand(num, 3, height, width) * 2 - 1]
         if network.fusion is not None:
             inputs.append(torch.rand(num, len(network.text)).softmax(1))
         output = network(*inputs)
-        differences.append(((exported(*inputs) - output).abs().max() / output.abs().max().clamp(min=1)).item())
-        if not differences[-1] <= TOLERANCE:  # NaN, too
-            what = f"the export is off by {differences[-1]:.1e} at {width} x {height} pixels"
+        difference = (exported(*inputs) - output).abs().max() / output.abs().max().clamp(min=1)
+        if not difference <= TOLERANCE:  # NaN, too
+            what = f"the export is off by {difference:.1e} at {width} x {height} pixels"
             raise ValueError(f"{what}, and was not written: are the checkpoint's weights finite?")
-    return f"equal to the network to {max(differences):.0e} at {len(sizes)} sizes"
 
 
 def publish(folder, path, saved, network):
@@ -171,19 +154,17 @@ def publish(folder, path, saved, network):
         f"- size {network.size}, {sum(parameter.numel() for parameter in network.parameters()):,} parameters",
         f"- trained on {data}: {saved['step']:,} steps, batch {train['batch']}, crop {train['crop']}, lr {train['lr']}",
         f"- SHA-256 of the whole checkpoint `{digest}`",
+        f"- use: `python predict.py --checkpoint {name}/model.safetensors --input photos --output dehazed`",
     ]
     for file, metrics in tests.items():
         data = metrics["data"]
         card += [f"## {data['name']}/{data['split']} ({file})", f"```\n{score_table(metrics)}\n```"]
         card.append(f"Protocol: {metrics['protocol']}. Fingerprint of the images: `{data['fingerprint']}`.")
         card += [f"- {note}" for note in (*metrics["notes"], f"checkpoint: {metrics['selection']}")]
-    use = f"python predict.py --checkpoint {name}/model.safetensors --input photos --output dehazed"
-    write_text(folder / "README.md", "\n\n".join([*card, "## Use", f"```\n{use}\n```"]) + "\n")
+    write_text(folder / "README.md", "\n\n".join(card) + "\n")
     files = ["README.md", "model.safetensors", *tests]
     write_text(folder / "SHA256SUMS", "".join(f"{sha256(folder / file)}  {file}\n" for file in files))
-    print(f"{folder}: {', '.join(files)}, SHA256SUMS")
-    if not tests:
-        print("note: the card has no scores: results/ holds no test of this checkpoint")
+    print(f"{folder}: {', '.join(files)}, SHA256SUMS, scores of {len(tests)} tests")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
 
 An image comes back under its name, in its subfolder, file format and depth: PNG, JPEG, WebP, TIFF or BMP, 8 or 16 bits,
 grey, RGB or RGBA (palettes become RGB, grey with alpha RGBA), upright, with its colour profile and EXIF (TIFF: without
-EXIF). A file that cannot be decoded exactly, such as CMYK or an animation, is refused. Large images are computed in
-bands of rows, with the same result. One that fails is reported at the end and stops no other; the exit code is then 1.
+EXIF). Large images are computed in bands of rows, with the same result. One that fails or cannot be decoded exactly,
+such as CMYK or an animation, is reported at the end and stops no other; the exit code is then 1.
 """
 
 import sys
@@ -73,7 +73,6 @@ def main(argv=None):
                 raise
             failures.append(reason if str(file) in reason else f"{file}: {reason}")
 
-    # End.
     print(f"{len(todo) - len(failures)} of {len(todo)} images dehazed into {args.output}")
     for failure in failures:
         print(f"predict.py: {failure}", file=sys.stderr)
@@ -106,9 +105,8 @@ def parse(argv):
 def dehazer(network, precision, strength, device, limit):
     """A function from H x W x 3 pixels, uint8 or uint16, and 1 x K probabilities to such pixels.
 
-    precision: of DTYPES, or "auto". strength: S of I + S (J - I), with I the photograph and J the network's output.
-    limit: bytes of the device that the process may hold, or None. An output of low precision that is not finite is
-    computed again in float32. Raises ValueError where the memory does not suffice or the output is not finite.
+    strength: S of I + S (J - I), with I the photograph and J the network's output. limit: as of `free_memory`.
+    An output of low precision that is not finite is computed again in float32.
     """
     if precision == "auto":
         precision = "fp16" if device.type == "cuda" else "fp32"
@@ -131,15 +129,14 @@ def domain_finder(name, text, clip_weights, device):
     if text is None:
         return lambda photo: None
     classes, names, stand_in = list(text["classes"]), " or ".join(text["classes"]), text["encoder"] == STAND_IN
+    one_hot = torch.eye(len(classes), device=device)
     if name != "auto":
         if name not in classes:
             raise ValueError(f"--domain {name}: the network knows {names}, or auto")
-        prob = torch.eye(len(classes), device=device)[[classes.index(name)]]
-        return lambda photo: prob
+        return lambda photo: one_hot[[classes.index(name)]]
     if stand_in and clip_weights is None:
         print(f"domain unknown (no CLIP weights): all classes weighted equally; set --domain {names}")
-        equal = torch.full((1, len(classes)), 1 / len(classes), device=device)
-        return lambda photo: equal
+        return lambda photo: one_hot.mean(0, keepdim=True)
 
     architecture, zero_shot = (Text.encoder, "clip") if stand_in else (text["encoder"], text["zero_shot"])
     try:
@@ -150,7 +147,7 @@ def domain_finder(name, text, clip_weights, device):
 
     def ask(photo):
         prob = clip.prob(clip.preprocess(to_8_bit(photo))[None].to(device)).float()
-        return torch.eye(len(classes), device=device)[prob.argmax(1)] if text["labels"] == "hard" else prob
+        return one_hot[prob.argmax(1)] if text["labels"] == "hard" else prob
 
     return ask
 

@@ -1,15 +1,11 @@
 """Score a trained network on a test split: PSNR, SSIM, and the hazy images' own scores beside them.
 
     python test.py configs/demo.yaml                                        checkpoints/<run>/best.pt on the test split
-    python test.py configs/reside6k_s.yaml checkpoint=my.pt run=my          any checkpoint of this project, or a
-                                                                            published one; results/my-test
+    python test.py configs/reside6k_s.yaml checkpoint=my.pt run=my          any checkpoint, also a published one
     python test.py configs/reside6k_s.yaml test.images=true                 write the dehazed images, too
-    python test.py configs/reside6k_s.yaml test.domain=wrong run=wrong checkpoint=checkpoints/reside6k_s/best.pt
-                                                                            does the network use its text?
-    python test.py configs/reside6k_s.yaml test.input=clear run=clear checkpoint=checkpoints/reside6k_s/best.pt
-                                                                            what does it do to clear images?
-    python test.py configs/reside6k_s.yaml test.outputs=FOLDER run=other    score another method's images, in the same
-                                                                            protocol; names as the hazy images'
+    python test.py configs/reside6k_s.yaml test.domain=wrong checkpoint=my.pt run=wrong     does it use its text?
+    python test.py configs/reside6k_s.yaml test.input=clear checkpoint=my.pt run=clear      does it harm clear images?
+    python test.py configs/reside6k_s.yaml test.outputs=FOLDER run=other    another method's images, named as the hazy
 
 Writes results/<run>-<split>/: metrics.json, results.csv, report.html, examples/, and images/ when asked for. The
 results of another test are not replaced: name another run, and the checkpoint.
@@ -18,7 +14,6 @@ results of another test are not replaced: name another run, and the checkpoint.
 import math
 import os
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -76,8 +71,8 @@ def test(config, device):
             write_image(files[index], to_image(output))
 
     before = time.perf_counter()
-    progress = partial(tqdm, unit="batch", disable=True if distributed.rank() else None)
-    rows = evaluate(network, batches, device, progress=progress, keep=write_images if config.test.images else None)
+    progress = tqdm(batches, unit="batch", disable=True if distributed.rank() else None)
+    rows = evaluate(network, progress, keep=write_images if config.test.images else None)
     seconds = time.perf_counter() - before
     if distributed.rank():
         return
@@ -121,10 +116,7 @@ def another_method(config, pairs, device):
 
 
 def trained_network(config, pairs, device):
-    """The network of a checkpoint, ready to run.
-
-    Returns it, the N x K probabilities for its text, each pair's domain, and what metrics.json says of the checkpoint.
-    """
+    """A checkpoint's network, the N x K probabilities for its text, each pair's domain, and facts for metrics.json."""
     path = Path(config.checkpoint or Path("checkpoints") / config.run / "best.pt")
     saved = checkpoint.load(path)
     ours = checkpoint.is_ours(saved)
@@ -138,10 +130,8 @@ def trained_network(config, pairs, device):
         network = network_of(saved, vectors)
     if vectors is not None and not config.text.accept:
         if network.text.shape != vectors.shape or not torch.allclose(network.text, vectors, atol=1e-3):
-            raise ValueError(
-                f"{pairs.folder} was labelled by other text features than the network was trained with: run "
-                "clip_text.py with the settings of the training, or set text.accept=true"
-            )
+            remedy = "run clip_text.py with the settings of the training, or set text.accept=true"
+            raise ValueError(f"{pairs.folder} was labelled by other text features than the network's: {remedy}")
     settings = to_plain(config)
     settings["model"] |= {key: value for key, value in describe(network).items() if key != "state"}
     settings["text"] |= {"labels": text["labels"]} if text else {}
@@ -161,11 +151,8 @@ def trained_network(config, pairs, device):
 
 
 def open_text(config, pairs, text):
-    """Each pair's domain, the N x K probabilities that the network is given, and the K x D text embeddings.
-
-    A network without fusion is given nothing, but its scores are still split by domain where labels are there.
-    """
-    if text is None:
+    """Each pair's domain, the N x K probabilities that the network is given, and the K x D text embeddings."""
+    if text is None:  # the scores are still split by domain, where labels are there
         return known_labels(config, pairs), np.zeros((len(pairs), 1), np.float32), None
     domains = open_domains(pairs.folder, config.text, identify(config.text.weights))
     labels = [domains.classes[i] for i in prob_of(domains, pairs.names).argmax(1)]

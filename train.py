@@ -86,8 +86,7 @@ def train(config, device):
     if main_process:
         print(
             f"{folder.path}: step {state.step} of {settings.steps}, {len(data)} training pairs, {len(val_data)} for "
-            f"validation ({config.data.chosen_on}), {settings.precision} on {device}, {distributed.world_size()} "
-            "process(es)"
+            f"validation ({config.data.chosen_on}), {settings.precision} on {distributed.world_size()} x {device}"
         )
         if data.domains and data.domains.encoder == STAND_IN:
             print("note: the text features are stand-ins (fixed vectors and known labels), not CLIP's")
@@ -101,7 +100,7 @@ def train(config, device):
             rate = learning_rate(state.step - 1, settings)
             folder.log("train", state.step, **clock.report(state.step, lr=rate, **state.means()))
         if state.validated < state.step and (state.step % settings.eval_every == 0 or done):
-            unsaved |= validate(state, val_batches, settings.precision, device, stop, folder)
+            unsaved |= validate(state, val_batches, settings.precision, stop, folder)
             clock.restart(state.step)
         stopping = distributed.any_process(stop.heard)
         if unsaved and (done or stopping or state.step % settings.save_every == 0):
@@ -146,12 +145,12 @@ def optimise(network, state, loss, batches, settings, device):
     state.count(dict(zip([*values, "gradient_norm"], numbers, strict=True)))
 
 
-def validate(state, batches, precision, device, stop, folder):
+def validate(state, batches, precision, stop, folder):
     """Score the held-out pairs, log it and keep the best network; returns False where a signal came in between."""
     distributed.share_buffers(state.evaluated)
     torch.backends.cudnn.benchmark = False  # sizes differ
     form = models.inference_form(state.evaluated, DTYPES[precision])
-    rows = evaluate(form, takewhile(lambda batch: not stop.heard, batches), device, precision)
+    rows = evaluate(form, takewhile(lambda batch: not stop.heard, batches), precision)
     torch.backends.cudnn.benchmark = True
     if distributed.any_process(stop.heard):
         return False
@@ -175,11 +174,10 @@ def open_data(config):
 
 def training_batches(data, config, step, device):
     """An iterator over this process's share of the batches from `step` on, a function of seed and position alone."""
-    settings, rank, world = config.train, distributed.rank(), distributed.world_size()
+    settings, share = config.train, (distributed.rank(), distributed.world_size(), config.train.accumulate)
     extra = (config.data.edge_decay, config.data.flip, config.data.rotate, config.data.haze_strength)
     samples = TrainingSamples(data.pairs, data.prob, config.seed, settings.crop, *extra, config.text.unknown)
-    span = (step, settings.steps)
-    order = TrainingOrder(len(data), settings.batch, config.seed, *span, rank, world, settings.accumulate)
+    order = TrainingOrder(len(data), settings.batch, config.seed, step, settings.steps, *share)
     return iter(Batches(samples, order, device, config.data.workers))
 
 

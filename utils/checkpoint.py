@@ -58,11 +58,7 @@ def read_safetensors(path):
 
 
 def load(path):
-    """Read any checkpoint file safely onto the CPU; nothing in it can run code.
-
-    Raises ValueError naming the file when it is missing, damaged, or holds more than tensors and plain Python.
-    Settings that are newer than the checkpoint get their defaults.
-    """
+    """Read any checkpoint file onto the CPU; nothing in it can run code. Settings newer than it get their defaults."""
     path = located(path)
     if not path.is_file():
         raise ValueError(f"checkpoint {path} {'is a folder: name a file in it' if path.is_dir() else 'does not exist'}")

@@ -10,10 +10,9 @@ from .distributed import rank
 
 
 class Clock:
-    """Images a second since the last report, and on a GPU the peak memory."""
+    """Images a second since the last report, and on a GPU the peak memory. settings: those of `train`."""
 
     def __init__(self, step, settings, device):
-        """settings: those of `train`."""
         self.settings, self.device, self.next_line = settings, device, 0.0
         self.restart(step)
 

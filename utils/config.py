@@ -18,10 +18,7 @@ RETIRED = ("train.compile", "test.graphs", "test.engine", "test.self_ensemble")
 
 
 def load_config(path, overrides=()):
-    """Read a YAML file, the files it names as `base`, and key=value overrides into a checked Config.
-
-    Raises ValueError in one sentence that names the file or dotted key and the remedy.
-    """
+    """Read a YAML file, the files it names as `base`, and key=value overrides into a checked Config."""
     values = read_yaml(path)
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -76,9 +73,7 @@ def read_yaml(path):
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}, not settings such as 'train: {{steps: 1000}}'")
     base = values.pop("base", None)
-    if base is None:
-        return values
-    return merged(read_yaml(path.parent / Path(str(base)).expanduser()), values)
+    return merged(read_yaml(path.parent / Path(str(base)).expanduser()), values) if base else values
 
 
 def merged(old, new):

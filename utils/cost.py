@@ -49,10 +49,7 @@ def parse_size(text):
 
 
 def free_memory(device, limit=None):
-    """Bytes that this process may still take on a device; None where neither the system nor a limit says.
-
-    limit: bytes that the whole process may hold (on CUDA: all of its tensors), or None.
-    """
+    """Bytes that this process may still take on a device, or None. limit: what it may hold (on CUDA: in tensors)."""
     if device.type == "cuda":
         used = torch.cuda.memory_allocated(device)
         free = [torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - used]
@@ -67,6 +64,6 @@ def free_memory(device, limit=None):
 
 
 def number(path, name="", unit=1):
-    """The number behind a name in a file of the system's, in units of bytes; None where there is none."""
+    """The number behind a name in a file of the system's, in units of bytes, or None."""
     match = Path(path).exists() and re.search(rf"^{name}\s*(\d+)", Path(path).read_text(), re.MULTILINE)
     return int(match[1]) * unit if match else None

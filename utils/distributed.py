@@ -22,10 +22,7 @@ _main_group = None  # of all processes, for what waits for the main one
 
 @contextmanager
 def processes(device_name):
-    """Join the process group, if torchrun made one, and leave it at the end. Yields this process's device.
-
-    device_name: as for `pick_device`. Raises ValueError where the processes do not find one another.
-    """
+    """Join the process group, if torchrun made one, and leave it at the end. Yields this process's device."""
     global _main_group
     device = pick_device(device_name)
     if "RANK" not in os.environ:
@@ -36,10 +33,8 @@ def processes(device_name):
         store, rank, world_size = next(rendezvous("env://", timeout=RENDEZVOUS))
     except dist.DistError:
         place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
-        raise ValueError(
-            f"the processes did not meet at MASTER_ADDR:MASTER_PORT={place}: check that the main process runs there, "
-            "that all were started, and that the port is free"
-        ) from None
+        remedy = "check that the main process runs there, and that the port is free"
+        raise ValueError(f"the processes did not meet at MASTER_ADDR:MASTER_PORT={place}: {remedy}") from None
     finally:
         signal.signal(signal.SIGTERM, handler)
     # gradients by NCCL; objects and flags on the CPU, where they wait for no GPU
@@ -86,8 +81,7 @@ def world_size():
 def on_main(function):
     """Decorate a function: the main process runs it, and every process gets the result. All must call it.
 
-    A user's mistake is thus reported once, and only the main process's machine needs the files. Where the function
-    raises, the other processes leave with exit code 2.
+    Where it raises, the other processes leave with exit code 2: a user's mistake is reported once.
     """
 
     @functools.wraps(function)

@@ -15,20 +15,19 @@ def autocast(device, precision):
 
 
 @torch.inference_mode()
-def evaluate(network, loader, device, precision="fp32", progress=lambda batches: batches, keep=None):
+def evaluate(network, batches, precision="fp32", keep=None):
     """Score a network over all processes.
 
-    loader: batches of {"hazy", "clear": B x 3 x H x W in [-1, 1], "prob": B x K, "index": B}; each process its share.
-    progress: wraps the batches, for a progress bar. keep: called with each batch's list of indices and outputs.
+    batches: of EvaluationSamples, each process its share. keep: called with each batch's list of indices and outputs.
     Returns rows {"index", "psnr", "ssim", "input_psnr", "input_ssim"} in order of index, the same on every process;
     the input's scores are those of the hazy image itself.
     """
     network.eval()
     rows = []
-    for batch in progress(loader):
-        hazy, clear, prob = (batch[name].to(device, non_blocking=True) for name in ("hazy", "clear", "prob"))
-        with autocast(device, precision):
-            output = network(hazy, prob)
+    for batch in batches:
+        hazy, clear = batch["hazy"], batch["clear"]
+        with autocast(hazy.device, precision):
+            output = network(hazy, batch["prob"])
         if keep:
             keep(batch["index"].tolist(), output)
         hazy, clear, output = (image.float().clamp(-1, 1) * 0.5 + 0.5 for image in (hazy, clear, output))

@@ -11,10 +11,7 @@ def write_text(path, text):
 
 
 def write_bytes(path, data):
-    """Write aside and move into place: a kill or a full disk at any instant leaves the old file or the new one.
-
-    Folders are made as needed. Raises OSError naming the file.
-    """
+    """Write aside and move into place: a kill or a full disk at any instant leaves the old file or the new one."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.tmp")

@@ -43,11 +43,7 @@ class Contrastive(nn.Module):
         net = self.resnet
         x = image.contiguous(memory_format=torch.channels_last)
         x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
-        maps = []
-        for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
-            x = layer(x)
-            maps.append(x)
-        return maps
+        return [x := layer(x) for layer in (net.layer1, net.layer2, net.layer3, net.layer4)]
 
     def forward(self, output, clear, hazy):
         """output, clear, hazy: B x 3 x H x W in [-1, 1]; returns a scalar."""
@@ -62,10 +58,9 @@ class Contrastive(nn.Module):
 
 
 class Loss(nn.Module):
-    """L1 and, where its weight is not 0, the contrastive term."""
+    """L1 and, where its weight is not 0, the contrastive term. settings: those of `loss`."""
 
     def __init__(self, settings):
-        """settings: those of `loss`. Raises ValueError as `load_resnet`."""
         super().__init__()
         self.weight, self.contrastive = settings.contrastive, None
         if self.weight:
@@ -94,10 +89,8 @@ def load_resnet(backbone, weights):
         state = checkpoint.load(weights) if weights not in tags else tags[weights].get_state_dict(check_hash=True)
         resnet.load_state_dict(state)
     except (OSError, HTTPException) as error:  # no connection, or a bad answer
-        raise ValueError(
-            f"the {backbone} weights {weights} cannot be downloaded ({first_line(error)}): "
-            "give a local file, loss.weights=PATH, or train without them, loss.contrastive=0"
-        ) from None
+        remedy = "give a local file, loss.weights=PATH, or train without them, loss.contrastive=0"
+        raise ValueError(f"loss.weights={weights} cannot be downloaded ({first_line(error)}): {remedy}") from None
     except RuntimeError:
         raise ValueError(f"loss.weights={weights} does not hold the weights of {backbone}: set loss.backbone") from None
     return resnet

@@ -12,10 +12,7 @@ from .settings import differences, marked, to_plain
 
 
 class RunFolder:
-    """checkpoints/<run>: every process makes one, the main process reads and writes for all.
-
-    `open` comes first, then `start_log`.
-    """
+    """checkpoints/<run>: every process makes one, the main process reads and writes for all. `open` comes first."""
 
     def __init__(self, config):
         self.config = config
@@ -26,9 +23,8 @@ class RunFolder:
     def open(self, data, text):
         """Make the folder this process's own until it ends, and return the checkpoint to resume from, or None.
 
-        data: identifies the training data, so that a resumed run knows them again. text: of the checkpoints to come.
-        Raises ValueError where another process has the folder, where last.pt cannot be used, and where settings that
-        reach the weights, or the data, have changed.
+        data: identifies the training data. text: of the checkpoints to come. Raises ValueError where last.pt cannot be
+        resumed, such as where the data, or settings that reach the weights, have changed.
         """
         self.facts = {"settings": to_plain(self.config), "text": text, "data": data}
         self.path.mkdir(parents=True, exist_ok=True)

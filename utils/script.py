@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import getpass
 import multiprocessing
 import os
 import re
@@ -56,7 +55,7 @@ def run(main):
     with MIXCLDEHAZE_DEBUG set, a traceback. A closed stdout (`| head`) is not an error.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # `finally` removes half-written files
-    name_the_user()
+    os.environ.setdefault("USER", str(os.getuid()))  # torch asks for it; with `docker --user` it has no other name
     message = None
     try:
         code = main()
@@ -91,14 +90,6 @@ def mistake(error):
         remedy = "change its permissions, or choose another place" if error.errno in CLOSED else remedy
         text = f"{error.filename or 'a file'} cannot be used ({error.strerror}): {remedy}"
     return " ".join(text.split()) if isinstance(error, (ValueError, OSError, FloatingPointError)) else None
-
-
-def name_the_user():
-    """Name a user whom the system does not know (`docker --user`): torch asks for the name, and fails without."""
-    try:
-        getpass.getuser()
-    except (KeyError, OSError):
-        os.environ["USER"] = str(os.getuid())
 
 
 class StopSignal:

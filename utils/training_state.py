@@ -52,10 +52,8 @@ class TrainingState:
                 values["gradient_norm"] = 0.0
         for name, value in {**values, "num": 1}.items():
             if not math.isfinite(value):
-                raise FloatingPointError(
-                    f"{name} is {value} at step {self.step}: lower train.lr, or set train.clip=1 or "
-                    "train.precision=fp32; another run=NAME can begin from the last checkpoint by model.init"
-                )
+                remedy = "lower train.lr, or set train.clip=1 or train.precision=fp32"
+                raise FloatingPointError(f"{name} is {value} at step {self.step}: {remedy}")
             self.sums[name] = self.sums.get(name, 0) + value
 
     def means(self):

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from ..files import write_bytes, write_text
 from ..settings import flatten
@@ -24,9 +23,8 @@ def pick_examples(rows):
 def write_report(folder, metrics, rows, pictures):
     """Write <folder>/report.html, a page that needs no other file, and its pictures as examples/worst-hazy.jpg ...
 
-    metrics: the content of metrics.json. rows: those of results.csv; a row may also have "files", the paths of its
-    hazy, dehazed and clear image relative to the folder, which the page then opens. pictures: {name: (hazy, dehazed,
-    clear)}, H x W x 3 uint8 RGB, of the images that `pick_examples` chose.
+    metrics: of metrics.json. rows: of results.csv; also with "files", a row's images relative to the folder, which the
+    page then opens. pictures: {name: (hazy, dehazed, clear)}, H x W x 3 uint8 RGB, of those that `pick_examples` chose.
     """
     folder, rows = Path(folder), sorted(rows, key=lambda row: row["name"])
     examples = []
@@ -89,5 +87,5 @@ def as_jpeg(picture):
     if shrink < 1:
         size = (max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink)))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    bgr = np.ascontiguousarray(picture[..., ::-1])  # RGB -> BGR, OpenCV's order
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)  # OpenCV's order
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()

@@ -51,8 +51,7 @@ def summarise(rows):
 def notes_of(test, trained, text):
     """What a reader must know of a checkpoint's results, in sentences.
 
-    test: the `test` settings. trained: the training's settings, nested; None for a published checkpoint.
-    text: the text that the checkpoint was trained with, None without fusion.
+    test: the `test` settings. trained: the training's, nested, or None (published). text: the checkpoint's, or None.
     """
     trained, text = dict(flatten(trained or {})), text or {}
     val = trained.get("data.val")
@@ -70,11 +69,7 @@ def notes_of(test, trained, text):
 
 
 def write_results(folder, metrics, rows):
-    """Write metrics.json and results.csv, each aside and then moved into place.
-
-    The PSNR of an image that equals the clear one is infinite: `inf` in results.csv. JSON has no such number, so a mean
-    over it is null in metrics.json.
-    """
+    """Write metrics.json and results.csv. An infinite PSNR, of equal images, is inf in the latter; null in JSON."""
     write_text(folder / "results.csv", as_csv(rows, ("name", "domain", *SCORES)))
     metrics = json.loads(json.dumps(metrics), parse_constant=lambda name: None)  # JSON has no Infinity and NaN
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")

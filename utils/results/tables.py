@@ -64,10 +64,8 @@ def as_text(header, lines, form="plain"):
         return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in cells)
     if form == "latex":
         head, *body = (" & ".join(map(as_latex, line)) + r" \\" for line in table)
-        columns = "ll" + "r" * (len(header) - 2)
-        rule = r"\hline"
-        lines = [rf"\begin{{tabular}}{{{columns}}}", rule, head, rule, *body, rule, r"\end{tabular}"]
-        return "\n".join(lines)
+        start, rule = rf"\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}", r"\hline"
+        return "\n".join([start, rule, head, rule, *body, rule, r"\end{tabular}"])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in table)
 
