@@ -6,10 +6,9 @@ import numpy as np
 def augment(images, rng, crop, edge_decay=0.0, flip=True, rotate=False):
     """Cut the same random square out of every image, then flip and turn them alike.
 
-    images: list of H x W x C arrays of one size; smaller ones than the crop are extended by reflection.
-    rng: numpy Generator. crop: side in pixels. edge_decay: crop / side * edge_decay is the probability that the crop is
-    pushed to one of the two edges of that side, which uniform crops rarely reach.
-    Returns a list of crop x crop x C arrays (views).
+    images: H x W x C arrays of one size; smaller ones than the crop are extended by reflection. crop: side in pixels.
+    edge_decay: crop / side * edge_decay is the probability that the crop is pushed to one of the two edges of that
+    side, which uniform crops rarely reach. Returns a list of crop x crop x C arrays (views).
     """
     images = [extend(image, crop) for image in images]
     top, left = (offset(side, crop, edge_decay, rng) for side in images[0].shape[:2])

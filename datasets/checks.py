@@ -33,8 +33,7 @@ KINDS = {  # of defects, in the order in which they are reported
     "border": "images with a white border",
 }
 SIDE = 800  # pixels; larger images are shrunk to it before they are checked
-SMALLEST = 48  # pixels a side; smaller images are not compared by their structure
-REACH = 48  # pixels, the largest shift that is looked for
+REACH = 48  # pixels, the largest shift that is looked for; smaller images are not compared by their structure
 NOISE = 0.3  # gradient in grey levels a pixel that noise and compression make
 
 NO_HAZE = 3.0  # mean difference of the sides in 8-bit levels; sound pairs: at least 12; JPEG of quality 80: 1 to 3
@@ -50,7 +49,6 @@ WHITE, WHITE_SHARE = 245, 0.9  # level and share of the pixels of a border's row
 # 0.99 and 0.85. Photographs from one window, hours apart (RESIDE has them): up to 0.99 and 0.75.
 ALIKE, SAME = 0.95, 0.8
 FLAT = 0.5  # 8-bit levels of structure below which all pictures look alike
-NO_SKETCH = np.zeros(32 * 32, np.float32)
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def read_pair(paths, max_pixels):
     try:
         headers, images = zip(*(load(path, max_pixels) for path in paths), strict=True)
     except ValueError as error:
-        return [], NO_SKETCH, [("unreadable", str(error))]
+        return [], np.zeros(32 * 32, np.float32), [("unreadable", str(error))]
     hazy, clear = (shrink(np.ascontiguousarray(image[:, :, :3]), SIDE) for image in images)
     (h1, w1), (h2, w2) = (header.size for header in headers)
     if (h1, w1) == (h2, w2):
@@ -136,7 +134,7 @@ def check_pair(hazy, clear, scale):
         return
     gradients = gradient(hazy), gradient(clear)
     ratio = np.abs(gradients[0]).mean() / max(np.abs(gradients[1]).mean(), 1e-6)
-    if min(hazy.shape[:2]) >= SMALLEST:
+    if min(hazy.shape[:2]) >= REACH:
         agreement, best, (right, down) = align(*gradients)
         if np.hypot(right, down) >= SHIFTED and best > max(SURE, BETTER * agreement):
             yield "shifted", f"the hazy image is moved by {right * scale:.0f} pixels right, {down * scale:.0f} down"
@@ -209,7 +207,6 @@ def leaks(one, other):
     known, new = (np.frombuffer(b"".join(split.clear), np.float32).reshape(-1, 32 * 32) for split in (one, other))
     known_paths = list(one.clear.values())
     for path, alike in zip(other.clear.values(), new @ known.T > ALIKE, strict=True):
-        candidates = [known_paths[i] for i in np.flatnonzero(alike)]
-        same = [candidate for candidate in candidates if fine(candidate) @ fine(path) > SAME]
+        same = [known_paths[i] for i in np.flatnonzero(alike) if fine(known_paths[i]) @ fine(path) > SAME]
         if same:
             yield Defect("leaked", (path, same[0]), f"shows the same picture as {same[0]}")

@@ -1,7 +1,4 @@
-"""What an image file is and how it is decoded exactly; every other kind is refused by name.
-
-Pillow decodes 8 bits, OpenCV 16 bits; tifffile reads the tags of TIFFs.
-"""
+"""Decode an image file exactly or refuse it by name: Pillow for 8 bits, OpenCV for 16, tifffile for a TIFF's tags."""
 
 import io
 import logging
@@ -46,8 +43,7 @@ class Header:
     """An image file's kind, known before its pixels are decoded.
 
     format: PNG, JPEG, BMP, WEBP or TIFF. size: (height, width), upright. bits: 8 or 16 a channel. grey: of one colour
-    channel. orientation: EXIF's, 1 to 8, where `decode` has to turn the image; TIFFs are turned by their decoders.
-    icc_profile, exif: bytes, or None; the EXIF of TIFFs is not read.
+    channel. orientation: EXIF's, 1 to 8; 1 for TIFFs, which their decoders turn. exif: without its prefix.
     """
 
     format: str
@@ -118,7 +114,8 @@ def read_exif(data):
         orientation = exif.get(ORIENTATION, 1)
         if ORIENTATION in exif:
             exif[ORIENTATION] = 1
-        return orientation if orientation in range(1, 9) else 1, exif.tobytes() if len(exif) else None
+        kept = exif.tobytes().removeprefix(b"Exif\0\0") if len(exif) else None
+        return orientation if orientation in range(1, 9) else 1, kept
     except Exception:  # cameras and editors break it in many ways, and the picture is worth more
         return 1, None
 

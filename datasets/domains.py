@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import unicodedata
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from utils.files import first_line, write_bytes
 
-from .images import has_image_name
+from .images import is_image
 
 STAND_IN = "stand-in"
 
@@ -23,8 +22,7 @@ class Domains:
     classes: K names. prompts: the templates. text: K x D float32, unit length. names: N file names.
     prob: N x K float32. given: N bool, whether a person gave or corrected the label.
     encoder, weights, zero_shot, beta2, beta3: how they were made. weights: a tag, or "sha256:HEX" of a local file;
-    source: as the settings named it. The betas are 0 unless zero_shot is "calip".
-    stamps: N x 2 int64, each file's size and time as in a Listing; empty in files of older versions.
+    source: as the settings named it. The betas are 0 unless zero_shot is "calip". stamps: N x 2 int64, as in a Listing.
     """
 
     classes: tuple
@@ -66,15 +64,12 @@ def stand_in(folder, classes, prompts):
     """Domains with stand-in text and the labels of <folder>/domains.csv. Raises ValueError if it is missing."""
     labels = read_labels(folder, classes)
     if not labels:
-        raise ValueError(
-            f"text.encoder=stand-in needs known labels: write {Path(folder) / 'domains.csv'} "
-            f"with the columns name,domain (one of {', '.join(classes)}), or train without text by model.fusion=none"
-        )
+        table = f"{Path(folder) / 'domains.csv'} with the columns name,domain (one of {', '.join(classes)})"
+        raise ValueError(f"text.encoder=stand-in needs known labels: write {table}, or set model.fusion=none")
     names = tuple(sorted(labels))
     prob = np.stack([one_hot(classes, labels[name]) for name in names])
-    facts = {"encoder": STAND_IN, "weights": "none", "zero_shot": "none"}
     text, given = stand_in_text(len(classes)), np.ones(len(names), bool)
-    return Domains(tuple(classes), tuple(prompts), text, names, prob, given, **facts)
+    return Domains(tuple(classes), tuple(prompts), text, names, prob, given, STAND_IN, "none", "none")
 
 
 def one_hot(classes, label):
@@ -96,10 +91,7 @@ def save_domains(folder, domains, table=True):
 
 
 def load_domains(folder, corrected=True):
-    """<folder>/domains.npz with the corrections of domains.csv, if `corrected`; None without domains.npz.
-
-    Raises ValueError naming the file, and the line, that is wrong.
-    """
+    """<folder>/domains.npz with the corrections of domains.csv, if `corrected`; None without domains.npz."""
     path, remedy = Path(folder) / "domains.npz", "delete it and run clip_text.py again"
     if not path.exists():
         return None
@@ -143,8 +135,7 @@ def difference(domains, made):
 def open_domains(folder, text, weights=None):
     """The Domains of a split, as the `text` settings ask for them; the stand-in encoder needs domains.csv alone.
 
-    weights: as in `made_with`. Raises ValueError naming the folder and the remedy where there are no Domains, or where
-    they were made with other settings and text.accept is off.
+    weights: as in `made_with`. Raises ValueError where there are none, or other settings made them without text.accept.
     """
     domains = load_domains(folder)
     if domains is None and text.encoder == STAND_IN:
@@ -153,16 +144,15 @@ def open_domains(folder, text, weights=None):
         raise ValueError(f"{folder} has no domains.npz: run clip_text.py with the same settings first")
     differs = difference(domains, made_with(text, weights))
     if differs and not text.accept:
-        remedy = "run clip_text.py again, or set text.accept=true"
-        raise ValueError(f"{folder}/domains.npz was {differs}: {remedy}")
+        raise ValueError(f"{folder}/domains.npz was {differs}: run clip_text.py again, or set text.accept=true")
     return domains
 
 
 def prob_of(domains, names, labels="soft", shuffle_seed=None):
     """N x K float32 probabilities of the named images. Raises ValueError when an image has no label.
 
-    labels: "soft" as they are, "hard" one-hot of the most likely class. shuffle_seed: give each image another, random
-    image's probabilities (the ablation's control).
+    labels: "soft", or "hard": one-hot of the most likely class. shuffle_seed: give each image a random image's
+    probabilities (the ablation's control).
     """
     row = {plain(name): i for i, name in enumerate(domains.names)}
     found = [row.get(plain(name)) for name in names]
@@ -180,21 +170,20 @@ def prob_of(domains, names, labels="soft", shuffle_seed=None):
 def read_labels(folder, classes, by_hand=False):
     """{file name: domain} of <folder>/domains.csv for the images of <folder>/hazy; empty without domains.csv.
 
-    by_hand: only lines that people wrote or corrected.
-    Raises ValueError naming the line that is wrong, or that names no image while some images have no line.
+    by_hand: only lines that people wrote or corrected. Raises ValueError naming a line of another domain, or of another
+    image while some images have no line.
     """
     path, hazy = Path(folder) / "domains.csv", Path(folder) / "hazy"
     if not path.exists():
         return {}
-    images = {plain(name): name for name in os.listdir(hazy) if has_image_name(name)}
+    images = {plain(file.name): file.name for file in hazy.iterdir() if is_image(file)}
     labels, strays = {}, []
     for where, row in read_rows(path):
         image, domain = images.get(plain(row["name"])), row["domain"].strip()
         if by_hand and not is_by_hand(row, domain):
             continue
         if domain not in classes:
-            known = ", ".join(classes)
-            raise ValueError(f"{where}: {domain!r} is not in text.classes ({known}): correct it, or move the file away")
+            raise ValueError(f"{where}: {domain!r} is not in text.classes ({', '.join(classes)}): correct it")
         if image is None:
             strays.append(f"{where}: {row['name']!r} is not an image of {hazy}")
         else:
@@ -225,9 +214,7 @@ def read_rows(path):
 
 
 def is_by_hand(row, domain):
-    """Whether a person wrote or corrected a line: its domain has no probability, a plain 1, or not the highest.
-
-    Probabilities are compared as they are written: 0.6000, or 0,6 where Excel has been.
-    """
+    """Whether a person wrote or corrected a line: its domain has no probability, a plain 1, or not the highest."""
+    # Probabilities are compared as text: 0.6000, or 0,6 where Excel has been.
     numbers = [text for column, text in row.items() if column not in ("name", "domain", None) and text[:1].isdigit()]
     return row.get(domain, "") in ("", "1") or row[domain] < max(numbers, default="")

@@ -1,7 +1,4 @@
-"""Images of data sets: files to arrays and back, and the one place where the value range changes.
-
-`load` is the only reader of pixels: of training, testing, checking and predict.py.
-"""
+"""Image files to arrays, all by `load`, and back; the one place where the value range changes."""
 
 import io
 from collections import Counter
@@ -20,12 +17,9 @@ from .decoders import decode, read_header
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def has_image_name(name):
-    return name.lower().endswith(ENDINGS) and not name.startswith(".")
-
-
 def is_image(path):
-    return has_image_name(path.name) and path.is_file()
+    """Whether a Path, or an entry of os.scandir, is an image file by its name."""
+    return path.name.lower().endswith(ENDINGS) and path.name[0] != "." and path.is_file()
 
 
 def note_left_out(place, paths):
@@ -95,10 +89,7 @@ def shrink(image, side):
 
 def write_image(path, image):
     """Write H x W x 3 RGB, uint8 or uint16; the file is written aside and moved into place."""
-    done, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise ValueError(f"{path} cannot be written: {Path(path).suffix} does not hold {image.dtype} images")
-    write_bytes(path, data.tobytes())
+    write_bytes(path, cv2.imencode(Path(path).suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
 def to_tensor(image):

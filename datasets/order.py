@@ -1,5 +1,7 @@
 """The order of training samples: a function of seed and position alone, so that a run resumes exactly."""
 
+from functools import lru_cache
+
 import numpy as np
 from torch.utils.data import Sampler
 
@@ -20,26 +22,20 @@ class TrainingOrder(Sampler):
         return (self.last_step - self.first_step) * self.parts
 
     def __iter__(self):
+        @lru_cache(1)
+        def order(epoch):
+            return np.random.default_rng((self.seed, 1, epoch)).permutation(self.num_images)
+
         share = self.batch // (self.world * self.parts)
-        shuffled_epoch, order = None, None
         for step in range(self.first_step, self.last_step):
             for part in range(self.parts):
                 start = step * self.batch + (part * self.world + self.rank) * share
-                samples = []
-                for position in range(start, start + share):
-                    epoch, place = divmod(position, self.num_images)
-                    if epoch != shuffled_epoch:
-                        order = np.random.default_rng((self.seed, 1, epoch)).permutation(self.num_images)
-                        shuffled_epoch = epoch
-                    samples.append((int(order[place]), position))
-                yield samples
+                places = [(position, *divmod(position, self.num_images)) for position in range(start, start + share)]
+                yield [(int(order(epoch)[place]), position) for position, epoch, place in places]
 
 
 def same_size_batches(sizes, batch, rank=0, world=1):
-    """Cut images into batches of one size each, this process's share of them.
-
-    sizes: (height, width) of each image. Returns lists of at most `batch` indices; over all ranks every image once.
-    """
+    """This process's batches of images of one size each: lists of at most `batch` indices of `sizes`."""
     groups = {}
     for index, size in enumerate(sizes):
         groups.setdefault(tuple(size), []).append(index)

@@ -56,31 +56,27 @@ class Pairs:
 
     @cached_property
     def sizes(self):
-        """(height, width) of every pair, N x 2 int32, read once from the headers of both sides.
+        """(height, width) of every pair, read once from the headers of both sides.
 
-        Training needs none of them: it checks a pair when it reads it, so that a large set opens in seconds.
+        Training leaves it out and checks each pair as it is read, so that a large set opens in seconds.
         Raises ValueError naming the first image that is unreadable or too large, or pair of unequal size.
         """
-        both = [read_sizes(listing, self.max_pixels) for listing in (self.input, self.clear)]
-        unequal = np.flatnonzero((both[0] != both[1]).any(1))
-        if len(unequal):
-            self.refuse_unequal(unequal[0], *(sizes[unequal[0]] for sizes in both), len(unequal))
-        return both[0]
+        sizes, clear_sizes = (read_sizes(listing, self.max_pixels) for listing in (self.input, self.clear))
+        for index, both in enumerate(zip(sizes, clear_sizes, strict=True)):
+            self.refuse_unequal(index, *both)
+        return sizes
 
     def read(self, index):
         """The input and the clear image, H x W x 3, uint8 or uint16. Raises ValueError, also if their sizes differ."""
         images = [read_image(listing.path(index), self.max_pixels) for listing in (self.input, self.clear)]
-        if images[0].shape != images[1].shape:
-            self.refuse_unequal(index, *(image.shape[:2] for image in images))
+        self.refuse_unequal(index, *(image.shape[:2] for image in images))
         return images
 
-    def refuse_unequal(self, index, size, clear_size, num=1):
-        (h1, w1), (h2, w2) = size, clear_size
-        more = f" ({num} such pairs)" if num > 1 else ""
-        raise ValueError(
-            f"{self.input.path(index)} ({w1} x {h1}) and {self.clear.path(index)} ({w2} x {h2}) are of unequal size"
-            f"{more}: crop or resize them to one size"
-        )
+    def refuse_unequal(self, index, size, clear_size):
+        if size != clear_size:
+            (h1, w1), (h2, w2) = size, clear_size
+            both = f"{self.input.path(index)} ({w1} x {h1}) and {self.clear.path(index)} ({w2} x {h2})"
+            raise ValueError(f"{both} are of unequal size: crop or resize them to one size")
 
     def replaced(self, **listings):
         """A copy with other Listings of `hazy`, `input` or `clear`."""
@@ -95,19 +91,13 @@ class Pairs:
 
 
 def partners(listing, others):
-    """The images of `others` in the order of their partners in `listing`.
-
-    Raises ValueError naming an image on either side without a partner, and how many there are.
-    """
+    """The images of `others` in the order of their partners in `listing`. Raises ValueError as `Pairs`."""
     found = match(listing.names, others.names)
     extra = np.setdiff1d(np.arange(len(others)), found)
     for side, other, alone in ((listing, others, np.flatnonzero(found < 0)), (others, listing, extra)):
         if len(alone):
-            count = f"{len(alone)} image{'s' if len(alone) > 1 else ''}"
-            raise ValueError(
-                f"{side.folder}: {count} without a partner in {other.folder}, first {side.names[alone[0]]}: "
-                "the two names must be equal, or their stems"
-            )
+            which = f"{len(alone)} without a partner in {other.folder}, first {side.names[alone[0]]}"
+            raise ValueError(f"{side.folder}: {which}: the two names must be equal, or their stems")
     return others.take(found)
 
 
@@ -118,24 +108,18 @@ def match(names, others):
     """
     stems, other_stems = ([os.path.splitext(name)[0] for name in side] for side in (names, others))
     count, other_count = Counter(stems), Counter(other_stems)
-    by_name = {name: i for i, name in enumerate(others)}
     by_stem = {stem: i for i, stem in enumerate(other_stems) if other_count[stem] == 1}
-    found = []
-    for name, stem in zip(names, stems, strict=True):
-        same_stem = by_stem.get(stem, -1) if count[stem] == 1 else -1
-        found.append(by_name.get(name, by_stem.get(name, same_stem)))
-    return np.array(found)
+    by_name = by_stem | {name: i for i, name in enumerate(others)}
+    same_stem = [by_stem.get(stem, -1) if count[stem] == 1 else -1 for stem in stems]
+    return np.array([by_name.get(name, other) for name, other in zip(names, same_stem, strict=True)])
 
 
 def hold_out(names, share, seed):
-    """Split pairs into those to train on and those held out for validation, as two sorted lists of indices.
-
-    Images of one scene stay together. About `share` of the images are held out, by the seed; never all scenes.
-    """
+    """Sorted indices of the pairs to train on, and of those held out: whole scenes, about `share` of the images."""
     scenes = {}
     for index, name in enumerate(names):
-        number = re.match(r"\d+(?=_)", name)  # RESIDE's names begin with SCENE_; another name is its own scene
-        scenes.setdefault(number.group() if number else name, []).append(index)
+        scene = re.sub(r"^(\d+)_.*", r"\1", name)  # RESIDE's names begin with SCENE_; another name is its own scene
+        scenes.setdefault(scene, []).append(index)
     if len(scenes) < 2:
         raise ValueError(f"{len(names)} pairs of one scene cannot be split: give data.val a split folder of its own")
     groups, held = list(scenes.values()), []
@@ -147,20 +131,21 @@ def hold_out(names, share, seed):
 
 
 class TrainingSamples(Dataset):
-    """Augmented crops of pairs, fetched by (image, position): the same position always gives the same sample."""
+    """Augmented crops of N pairs, fetched by (image, position): the same position always gives the same sample.
+
+    prob: N x K. crop to rotate: as in `augment`. haze_strength: as in `thin`; None: the haze stays. unknown: the share
+    of samples whose domain is hidden: uniform probabilities.
+    """
 
     def __init__(self, pairs, prob, seed, crop, edge_decay=0, flip=True, rotate=False, haze_strength=None, unknown=0):
-        """prob: N x K, of the N pairs. haze_strength: as in `thin`; None: the haze stays. unknown: the share of samples
-        whose domain is hidden: uniform probabilities. The rest as in `augment`."""
         self.pairs, self.prob, self.seed, self.haze_strength, self.unknown = pairs, prob, seed, haze_strength, unknown
-        self.crop, self.edge_decay, self.flip, self.rotate = crop, edge_decay, flip, rotate
+        self.augmentation = crop, edge_decay, flip, rotate
 
     def __getitem__(self, sample):
         """Returns hazy and clear (3 x crop x crop in [-1, 1]), prob (K) and name."""
         index, position = sample
         rng = np.random.default_rng((self.seed, 2, position))
-        images = augment(self.pairs.read(index), rng, self.crop, self.edge_decay, self.flip, self.rotate)
-        hazy, clear = map(to_tensor, images)
+        hazy, clear = map(to_tensor, augment(self.pairs.read(index), rng, *self.augmentation))
         prob = self.prob[index]
         return {
             "hazy": thin(hazy, clear, rng, self.haze_strength) if self.haze_strength else hazy,

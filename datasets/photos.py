@@ -67,9 +67,8 @@ def plan(photos, output, compare, overwrite):
 
 
 def write_photo(path, image, header):
-    """Write H x W x 3 or H x W x 4, as `load` returns it, as a file of the kind that its Header describes.
+    """Write H x W x 3 or H x W x 4 as a file of the kind that its Header describes; grey with alpha becomes RGBA.
 
-    JPEG and WebP have quality 95; grey with alpha becomes RGBA. The file is written aside and moved into place.
     Raises ValueError naming the file when its format cannot hold the image.
     """
     if header.grey:  # a network's grey is not exactly grey
@@ -85,10 +84,7 @@ def write_photo(path, image, header):
 def encode_opencv(image, header):
     """The bytes of a PNG, JPEG, BMP or WebP file; image: H x W grey, H x W x 3 RGB or H x W x 4 RGBA."""
     image = image if image.ndim == 2 else np.ascontiguousarray(image[:, :, [2, 1, 0, 3][: image.shape[2]]])
-    kept = {
-        cv2.IMAGE_METADATA_ICCP: header.icc_profile,
-        cv2.IMAGE_METADATA_EXIF: header.exif and header.exif.removeprefix(b"Exif\0\0"),
-    }
+    kept = {cv2.IMAGE_METADATA_ICCP: header.icc_profile, cv2.IMAGE_METADATA_EXIF: header.exif}
     kept = {kind: np.frombuffer(value, np.uint8) for kind, value in kept.items() if value}
     options = QUALITY.get(header.format, [])
     done, data = cv2.imencodeWithMetadata(f".{header.format.lower()}", image, [*kept], [*kept.values()], options)
@@ -99,16 +95,10 @@ def encode_opencv(image, header):
 
 def encode_tiff(image, header):
     """The bytes of a TIFF file; image as in `encode_opencv`."""
-    file, colour = io.BytesIO(), image.ndim == 3
-    tifffile.imwrite(
-        file,
-        image,
-        photometric="RGB" if colour else "MINISBLACK",
-        planarconfig="CONTIG" if colour else None,
-        extrasamples=["UNASSALPHA"] if colour and image.shape[2] == 4 else None,  # colours are not multiplied by it
-        compression="zlib",
-        iccprofile=header.icc_profile,
-        metadata=None,
-        software=False,
-    )
+    file = io.BytesIO()
+    colour = {"photometric": "RGB", "planarconfig": "CONTIG"} if image.ndim == 3 else {"photometric": "MINISBLACK"}
+    if image.shape[2:] == (4,):
+        colour["extrasamples"] = ["UNASSALPHA"]  # colours are not multiplied by it
+    options = {"compression": "zlib", "iccprofile": header.icc_profile, "metadata": None, "software": False}
+    tifffile.imwrite(file, image, **colour, **options)
     return file.getvalue()

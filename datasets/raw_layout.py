@@ -55,9 +55,8 @@ def lay_out(roots, to):
 
     Raises ValueError, before anything is written, if there are no pairs, two would get one name, or `to` is not empty.
     """
-    for root in roots:
-        if not root.is_dir():
-            raise ValueError(f"--from {root} is not a folder: unpack the archives, and name the folder")
+    if missing := [root for root in roots if not root.is_dir()]:
+        raise ValueError(f"--from {missing[0]} is not a folder: unpack the archives, and name the folder")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ValueError(f"--to {to} is not empty: choose an empty place, or move it away")
     pairs, alone = find_pairs(roots)
@@ -87,10 +86,10 @@ def plan_files(pairs, to):
             cropped = all(inner + 2 * BORDER == outer for inner, outer in sizes)
         clear_name = hazy.stem + (".png" if cropped else clear.suffix)
         for name, file in {f"hazy/{hazy.name}": (hazy, False), f"GT/{clear_name}": (clear, cropped)}.items():
-            other = plan.setdefault(to / split / name, file)
+            target = to / split / name
+            other = plan.setdefault(target, file)
             if other != file:
-                both = f"{other[0]} and {file[0]}"
-                raise ValueError(f"{both} would both become {to / split / name}: lay them out into two sets")
+                raise ValueError(f"{other[0]} and {file[0]} would both become {target}: lay them out into two sets")
     return plan
 
 
@@ -107,16 +106,15 @@ def find_pairs(roots):
             if bases := places[path].get("hazy"):
                 partner, release, scene = find_partner(path, bases, clear)
                 if partner:
-                    found.append((path, partner, release, scene, find_split(path, root)))
-                    scenes[release, path.parent].add(scene)
+                    group = release, path.parent
+                    found.append((path, partner, group, scene, find_split(path, root)))
+                    scenes[group].add(scene)
                 else:
                     alone.append(path)
     if not found:
         raise ValueError(f"--from {', '.join(map(str, roots))} has no pairs: looked for {LOOKED_FOR}")
-    last = {key: sorted(names)[len(names) - key[0].last :] for key, names in scenes.items()}
-    pairs = []
-    for path, partner, release, scene, split in found:
-        pairs.append((path, partner, split or ("test" if scene in last[release, path.parent] else "train")))
+    last = {(group, scene) for group in scenes for scene in sorted(scenes[group], reverse=True)[: group[0].last]}
+    pairs = [(*both, split or ("test" if (group, scene) in last else "train")) for *both, group, scene, split in found]
     return pairs, alone
 
 

@@ -24,13 +24,12 @@ class LabelledPairs:
         return len(self.pairs)
 
     def fingerprint(self):
-        """What a resumed run recognises its data by: a digest of names, labels and text, then one of the images.
+        """What a resumed run recognises its data by: digests of names, labels and text, and of the images.
 
-        The second takes in every file's size and the last bytes of some, where a PNG has the checksum of its pixels:
-        quick also for 300,000 pairs, and the same for a copy on another disk, whose times differ.
+        Of these, all sizes and the last bytes of some, which hold a PNG's checksum: quick, and the same for a copy.
         """
-        labels = hashlib.sha256("\n".join(self.pairs.names).encode() + self.prob.tobytes())
-        labels.update(self.domains.text.tobytes() if self.domains else b"")
+        text = self.domains.text.tobytes() if self.domains else b""
+        labels = hashlib.sha256("\n".join(self.pairs.names).encode() + self.prob.tobytes() + text)
         images = hashlib.sha256()
         for side in (self.pairs.hazy, self.pairs.clear):
             images.update(side.stamps[:, 0].tobytes())
@@ -55,10 +54,9 @@ def count_training_pairs(data, seed):
 
 
 def open_training(config, identify):
-    """The LabelledPairs to train on and those to validate on.
+    """The LabelledPairs to train on and those to validate on, whole and labelled as the settings ask, or ValueError.
 
-    config: all settings. identify: from `text.weights` to what identifies the weights, a tag or "sha256:HEX".
-    Raises ValueError if a set is not whole, or not labelled as the settings ask.
+    identify: from `text.weights` to what identifies the weights, a tag or "sha256:HEX".
     """
     labelled, text = [], config.text
     for part in open_parts(config.data, config.seed):

@@ -119,8 +119,8 @@ def test_other_methods_images_are_matched_by_name_stem_or_longer_name():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: (folder / "2_1.png").unlink(), "hazy: 1 image without a partner in .*theirs, first 2_1.png"),
-        (lambda folder: write_image(folder / "9.png", IMAGE), "theirs: 1 image without a partner .*, first 9.png"),
+        (lambda folder: (folder / "2_1.png").unlink(), "hazy: 1 without a partner in .*theirs, first 2_1.png"),
+        (lambda folder: write_image(folder / "9.png", IMAGE), "theirs: 1 without a partner .*, first 9.png"),
         (lambda folder: write_image(folder / "1_1.png", IMAGE), "1_1.png .8 x 8. and .* .64 x 48. are of unequal size"),
         (shutil.rmtree, "is not a folder"),
     ],
