@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from .build import build_model, describe, load_exactly, restore
+from .build import build_model, load_exactly, restore
 from .mixdehazenet import SIZES
 
 # How published names and ours begin, # being a number: the first pair that fits counts. Other names are the same.
@@ -83,22 +83,6 @@ def load_published(saved, text=None):
     return network.eval()
 
 
-def published_state(network):
-    """The state dict of a network under the published names and shapes, without what WITHOUT_EFFECT names and the text.
-
-    Raises ValueError for a network that the published code does not have.
-    """
-    size, fusion, merge, _, own = describe(network).values()
-    if size == "n" or fusion == "calip" or merge != "concat":
-        message = f"a network of size {size} with fusion {fusion} ({merge}) has no published form"
-        raise ValueError(f"{message}: those of size t, s, b or l with fusion none or parametric (concat) have")
-    own.pop("text", None)
-    state = {rename(name, back=True): x[:, None, None] if name in AS_KERNELS else x for name, x in own.items()}
-    if fusion == "parametric":
-        state["text_emb.k2.bias"] = torch.zeros_like(network.fusion.key_weight)  # cancels
-    return state
-
-
 def unwrap(saved):
     """The published state dict in a loaded checkpoint of any trainer: {published name: tensor}.
 
@@ -132,12 +116,11 @@ def find_size(published):
     raise ValueError(f"not a published size: {len(blocks)} blocks in the first stage; t, s, b, l have 1, 2, 4, 8")
 
 
-def rename(name, back=False):
-    """Our name of a published tensor; `back`: the published name of one of ours."""
-    for pair in NAMES:
-        pattern, other = reversed(pair) if back else pair
+def rename(name):
+    """Our name of a published tensor."""
+    for pattern, ours in NAMES:
         if match := re.match(re.escape(pattern).replace(r"\#", r"(\d+)"), name):
             for number in match.groups():
-                other = other.replace("#", number, 1)
-            return other + name[match.end() :]
+                ours = ours.replace("#", number, 1)
+            return ours + name[match.end() :]
     return name
