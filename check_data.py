@@ -64,7 +64,7 @@ def report(root, names, max_pixels=Data.max_pixels, rendered=False):
         if found:
             print(f"\n{words}: {len(found):,}")
             print("\n".join(f"  {defect.paths[0]}: {defect.reason}" for defect in found))
-    print(f"\n{len(defects):,} defects" if defects else "\nnothing is wrong")
+    print(f"\n{len(defects):,} defect{'s' * (len(defects) > 1)}" if defects else "\nnothing is wrong")
     return 1 if defects else 0
 
 
