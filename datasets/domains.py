@@ -135,7 +135,7 @@ def difference(domains, made):
 def open_domains(folder, text, weights=None):
     """The Domains of a split, as the `text` settings ask for them; the stand-in encoder needs domains.csv alone.
 
-    weights: as in `made_with`. Raises ValueError where there are none, or other settings made them without text.accept.
+    weights: as in `made_with`. Raises ValueError without them, or if other settings made them and text.accept is off.
     """
     domains = load_domains(folder)
     if domains is None and text.encoder == STAND_IN:

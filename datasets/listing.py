@@ -44,7 +44,7 @@ def list_images(folder, side):
 
 
 def list_folder(folder):
-    """The Listing of a folder's images; a note counts what is left out. Raises ValueError if there are none."""
+    """The Listing of a folder's images; a note counts other files. Raises ValueError for a folder without images."""
     images, others = [], []
     entries = os.scandir(folder) if folder.is_dir() else []
     for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name)):

@@ -108,7 +108,7 @@ def named_tensors(saved, place=""):
 
 
 def find_size(published):
-    """The published size with as many blocks in the first stage. Raises ValueError where there is none."""
+    """The published size with that many blocks in the first stage. Raises ValueError for another number."""
     blocks = {match[1] for name in published if (match := re.match(r"layer1\.blocks\.(\d+)\.", name))}
     for size, (_, depths) in SIZES.items():
         if size != "n" and depths[0] == len(blocks):
