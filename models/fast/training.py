@@ -9,14 +9,16 @@ from torch import nn
 from ..build import one_line
 from ..mixdehazenet import MixStructureBlock
 from .proof import choose, log_slower, rebuilt, reports
+from .training_cpu import CpuNetwork
 
 
 def training_form(network, dtype=torch.float32, recompute=False):
     """The network in its fastest form for training on its device; state dicts fit as before.
 
     On CUDA a TrainingNetwork, or, where that fails its proof (proof.py), the network itself after a line that says why.
-    On a CPU the network itself, in channels_last. dtype: of autocast, float32 without it. recompute: compute the
-    blocks' wide intermediates again in the backward pass instead of keeping them. Call it before the average is copied.
+    On a CPU a CpuNetwork, channels_last; in bf16 the network itself. dtype: of autocast, float32 without it.
+    recompute: compute the blocks' wide intermediates again in the backward pass instead of keeping them.
+    Call it before the average is copied.
     """
     if next(network.parameters()).is_cuda:
         way = choose("training", network, dtype, graph=by_graph, form=by_form, plain=by_plain)
@@ -24,7 +26,7 @@ def training_form(network, dtype=torch.float32, recompute=False):
         network.graphs = way == "graph"
         reports["training"]["path"] = "plain" if way == "plain" else "form"  # until graphs are recorded
     elif dtype == torch.float32:  # in bf16 oneDNN's gradient of dilated depthwise weights is wrong in channels_last
-        network = network.to(memory_format=torch.channels_last)
+        network = rebuilt(network, CpuNetwork).to(memory_format=torch.channels_last)
     for block in network.modules():
         if isinstance(block, MixStructureBlock):
             block.recompute = recompute
