@@ -20,7 +20,7 @@ from .synthetic import make_demo
 def root_of(data):
     """The folder of the `data` settings' set. Without data.root its scenes are rendered, once."""
     if data.root is None:
-        make_demo(data.folder, data.scenes)
+        make_demo(data.folder, data.scenes, data.scene_width)
     return Path(data.folder)
 
 

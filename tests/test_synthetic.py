@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from datasets.demo import DOMAINS, develop
+from datasets.demo import develop
+from datasets.demo.haze import open_haze, room_haze, smoke
 from datasets.demo.outdoors import landscape, street
 from datasets.demo.photographs import photograph
 from datasets.demo.rooms import room
+from datasets.demo.skyless import garden, town
 from datasets.domains import read_labels
 from datasets.pairs import open_split
 from datasets.synthetic import add_haze, demo_pair
@@ -41,7 +43,15 @@ def test_haze_refuses_what_does_not_fit(change, message):
 
 
 @pytest.mark.parametrize(
-    ("scene", "near", "far"), [(room, 0.2, 20), (street, 0.5, 600), (landscape, 0.5, 6000), (photograph, 0.4, 200)]
+    ("scene", "near", "far"),
+    [
+        (room, 0.2, 20),
+        (street, 0.5, 600),
+        (landscape, 0.5, 6000),
+        (town, 4, 3000),
+        (garden, 0.2, 50),
+        (photograph, 0.4, 200),
+    ],
 )
 def test_scenes_have_colours_in_range_and_depth_in_metres(scene, near, far):
     clear, depth = scene(np.random.default_rng(1), (48, 64))
@@ -59,18 +69,22 @@ def test_the_demo_is_a_function_of_seed_split_and_number():
 
 def test_a_camera_stretches_the_levels_and_sets_the_brightness():
     scene = np.random.default_rng(0).random((48, 64, 3)) * 0.4 + 0.3
-    ranges = {"black": (1, 1), "saturation": (1, 1), "warmth": (0, 0)}
+    ranges = {"black": (1, 1), "saturation": (1, 1), "warmth": (0, 0), "balance": 0}
     dark, bright = (develop(np.random.default_rng(1), scene, mean=(mean, mean), **ranges) for mean in (0.3, 0.5))
     assert dark.mean() < bright.mean() - 0.05 and dark.min() < 0.02
 
 
-@pytest.mark.parametrize("name", DOMAINS)
-def test_haze_is_as_strong_as_real_haze_and_its_airlight_nearly_grey(name):
+@pytest.mark.parametrize(
+    ("haze", "darkest", "tint"), [(room_haze, 0.4, 0.2), (open_haze, 0.55, 0.1), (smoke, 0.3, 0.6)]
+)
+def test_haze_is_as_strong_as_real_haze_and_smoke_is_bluish(haze, darkest, tint):
     rng = np.random.default_rng(0)
-    hazes = [DOMAINS[name].haze(rng, np.float32(rng.uniform(1, 200, (40, 40)))) for _ in range(100)]
+    hazes = [haze(rng, np.float32(rng.uniform(1, 200, (40, 40)))) for _ in range(100)]
     strength = [1 - np.exp(-optical_depth).mean() for optical_depth, _, _ in hazes]
-    assert 0.15 < np.median(strength) < 0.6 and min(strength) < 0.1 and np.min([depth for depth, _, _ in hazes]) >= 0
-    assert all(0.5 < airlight.min() and airlight.max() - airlight.min() < 0.2 for _, airlight, _ in hazes)
+    assert 0.1 < np.median(strength) < 0.6 and min(strength) == 0 and np.min([depth for depth, _, _ in hazes]) >= 0
+    blue = [np.log(airlight[2] / airlight[0]) for _, airlight, _ in hazes]
+    assert all(darkest < airlight.min() for _, airlight, _ in hazes) and np.abs(blue).max() < tint
+    assert np.mean(blue) > 0.05 if haze is smoke else abs(np.mean(blue)) < 0.06
 
 
 def test_scenes_are_rendered_where_no_data_set_is_named_and_an_interrupted_rendering_is_finished(tmp_path, monkeypatch):

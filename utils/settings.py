@@ -25,6 +25,7 @@ def setting(default, low=None, high=None, **marks):
 class Data:
     root: str | None = setting(None, resume=True)  # folder of the data set; None: scenes rendered under data/
     scenes: int = setting(160, 2, 1_000_000)  # rendered training pairs where root is None; 160: the demo's
+    scene_width: int = setting(224, 64, 4096)  # pixels of a rendered scene, 5/7 as high; 224: the demo's
     train: str = setting("train", folder=True)  # split folder to train on
     test: str = setting("test", folder=True, resume=True)  # split folder to test on
     val: float | str = setting(0.05, folder=True)  # share of the training pairs, a split folder, or "test-crop"
@@ -41,7 +42,8 @@ class Data:
     @property
     def folder(self):
         """The root, or where the rendered scenes are."""
-        return self.root or ("data/demo" if self.scenes == 160 else f"data/scenes-{self.scenes}")
+        demo = (self.scenes, self.scene_width) == (160, 224)
+        return self.root or ("data/demo" if demo else f"data/scenes-{self.scenes}-{self.scene_width}")
 
     @property
     def chosen_on(self):

@@ -15,14 +15,14 @@ from . import textures
 GAMMAS = (1.0, 2.2)
 
 
-def indoor_haze(rng, depth):
+def room_haze(rng, depth):
     """RESIDE's indoor haze (beta 0.6 to 1.8 over the room's depth), or smoke that varies within the room."""
     if rng.random() < 0.55:
         return rng.uniform(0.6, 1.8) * depth / depth.max() * _strength(rng), _airlight(rng, 0.7), 1.0
-    return varied_haze(rng, depth) * _strength(rng), _airlight(rng, 0.6, 0.03), rng.choice(GAMMAS)
+    return varied_haze(rng, depth, (0.7, 2.6)) * _strength(rng), _airlight(rng, 0.45, 0.02), rng.choice(GAMMAS)
 
 
-def outdoor_haze(rng, depth):
+def open_haze(rng, depth):
     """A veil as in RESIDE's outdoor set, haze over the true depth, or haze that varies within the picture."""
     kind = rng.random()
     if kind < 0.3:
@@ -31,8 +31,17 @@ def outdoor_haze(rng, depth):
         farthest = rng.uniform(60, 400)
         optical = rng.uniform(0.04, 0.2) / 20 * farthest * (1 - np.exp(-depth / farthest))
     else:
-        optical = varied_haze(rng, depth)
-    return optical * _strength(rng), _airlight(rng, 0.6, 0.03), rng.choice(GAMMAS)
+        optical = varied_haze(rng, depth, (0.7, 3.2))
+    return optical * _strength(rng), _airlight(rng, 0.6), rng.choice(GAMMAS)
+
+
+def smoke(rng, depth):
+    """Smoke that varies within the picture; every other time it is bluish, blue over red 1.18 in the mean.
+
+    It is thin enough for some light of the scene to come through: nothing else tells bluish smoke from a sky.
+    """
+    blue = abs(rng.normal(0.08, 0.05)) if rng.random() < 0.5 else 0.0
+    return varied_haze(rng, depth, (0.5, 2.2)) * _strength(rng), _airlight(rng, 0.4, blue), rng.choice(GAMMAS)
 
 
 def veil(rng, depth):
@@ -44,23 +53,23 @@ def veil(rng, depth):
     return rng.uniform(0.06, 0.2) * np.maximum(estimate, 1)
 
 
-def varied_haze(rng, depth):
+def varied_haze(rng, depth, densest):
     """From no haze at all to thick haze within one picture: along depth, height and a random field.
 
-    Up to half of the picture's range is clear. The optical depth ends at 0.7 to 3.2, where 4 % of the light passes.
+    Up to half of the picture's range is clear. densest: range of the greatest optical depth (3.2: 4 % of the light).
     """
     height = np.linspace(1, 0, depth.shape[0])[:, None] + np.zeros(depth.shape)
-    mix = rng.dirichlet([1.2, 0.6, 0.6])
+    mix = rng.dirichlet([1.2, 0.6, 0.9])
     far = _unit(np.log(depth))
     if rng.random() < 0.5:  # else dense haze would always hide a bright sky
         far = np.where(depth < 0.98 * depth.max(), far, rng.uniform(0, 1))
-    order = mix[0] * far + mix[1] * height + mix[2] * _unit(textures.noise(rng, depth.shape, 3, 2))
+    order = mix[0] * far + mix[1] * height + mix[2] * _unit(textures.noise(rng, depth.shape, 3, 3))
     share = np.linspace(0, 1, 33)  # by rank, half of the pixels lie behind the middle: in a street few do by distance
     rank, weight = np.interp(order, np.quantile(order, share), share), rng.uniform()
     order = weight * rank + (1 - weight) * _unit(order)
     clear = rng.uniform(0, 0.5)
     order = np.clip((order - clear) / (1 - clear), 0, 1) ** rng.uniform(0.6, 1.8)
-    return cv2.GaussianBlur(np.float32(order), (0, 0), rng.uniform(0.5, 3)) * rng.uniform(0.7, 3.2)
+    return cv2.GaussianBlur(np.float32(order), (0, 0), rng.uniform(0.3, 2)) * rng.uniform(*densest)
 
 
 def _unit(values):
@@ -69,12 +78,11 @@ def _unit(values):
 
 
 def _strength(rng):
-    """A factor on the haze: two pictures in nine have none and one has little, so that clear ones are left alone."""
+    """A factor on the haze: in three of nine pictures none, so that clear ones stay as they are; in one little."""
     kind = rng.integers(9)
-    return 0.0 if kind < 2 else rng.uniform(0, 0.6) if kind == 2 else 1.0
+    return 0.0 if kind < 3 else rng.uniform(0, 0.6) if kind == 3 else 1.0
 
 
-def _airlight(rng, darkest, cast=0.015):
-    """A grey from `darkest` to 1, with a cast along the axis from red to blue and a smaller one in each channel."""
-    tint = rng.normal(cast / 2, cast) * np.array([-1, 0, 1]) + rng.normal(0, 0.015, 3)
-    return np.clip(rng.uniform(darkest, 1) * np.exp(tint), 0, 1)
+def _airlight(rng, darkest, blue=0.0):
+    """A grey from `darkest` to 1, tinted by `blue` from red to blue and a little in each channel."""
+    return np.clip(rng.uniform(darkest, 1) * np.exp(blue * np.array([-1, 0, 1]) + rng.normal(0, 0.015, 3)), 0, 1)

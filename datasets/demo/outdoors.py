@@ -16,7 +16,7 @@ def street(rng, size):
     half = rng.uniform(4, 9)  # of the carriageway, metres
     walk = rng.uniform(2.5, 5)
     position = (rng.uniform(-0.7, 0.7) * half, rng.uniform(1.6, 4.5), 0)
-    canvas = Canvas(size, position, rng.uniform(-14, 14), 0, rng.uniform(55, 75), rng.uniform(0.5, 0.72))
+    canvas = Canvas(size, position, rng.uniform(-14, 14), 0, rng.uniform(55, 75), rng.uniform(0.45, 0.82))
     _road(rng, canvas, half, walk)
     light = rng.permutation([1.0, rng.uniform(0.55, 0.9)])  # one side of the street lies in the shade
     leaves = textures.colour(rng, *(LEAVES if rng.random() < 0.8 else AUTUMN))
@@ -26,7 +26,7 @@ def street(rng, size):
         z = rng.uniform(6, 14)
         while z < 140:
             if green and rng.random() < 0.8:
-                _tree(rng, canvas, (side * (half + rng.uniform(0.8, 1.6)), 0, z), rng.uniform(4, 9), leaves)
+                tree(rng, canvas, (side * (half + rng.uniform(0.8, 1.6)), 0, z), rng.uniform(4, 9), leaves)
             z += rng.uniform(6, 14)
         z = rng.uniform(8, 20)
         while z < 90:
@@ -77,7 +77,7 @@ def _buildings(rng, canvas, side, x, light):
         z += deep + (0 if rng.random() < 0.6 else rng.uniform(2, 14))
 
 
-def _tree(rng, canvas, foot, tall, tone):
+def tree(rng, canvas, foot, tall, tone):
     """A trunk under a crown of several layers of leaves."""
     x, y, z = foot
     bark = textures.plain(rng, (60, 10), textures.colour(rng, (20, 40), (0.2, 0.5), (0.15, 0.4)), 0.3)
@@ -113,8 +113,10 @@ def _car(rng, canvas, x, z):
 
 def landscape(rng, size):
     """Hills, fields and mountains with trees. Returns clear, size x 3 in [0, 1], and depth, size, in metres."""
-    position = np.array([0, rng.uniform(3, 14), 0])
-    canvas = Canvas(size, position, view=rng.uniform(50, 70), horizon=rng.uniform(0.35, 0.6))
+    above = rng.random() < 0.6  # the horizon is at the top of the picture or beyond it
+    position = np.array([0, rng.uniform(40, 150) if above else rng.uniform(3, 14), 0])
+    horizon = rng.uniform(-0.3, 0.15) if above else rng.uniform(0.3, 0.75)
+    canvas = Canvas(size, position, view=rng.uniform(40, 70), horizon=horizon)
     depths = np.geomspace(2, 5000, 300)
     x = (np.arange(canvas.width) - canvas.centre[0]) / canvas.focal * depths[:, None]
     heights = _relief(rng, x, depths)
@@ -124,7 +126,7 @@ def landscape(rng, size):
     for z in np.sort(rng.uniform(12, 500, rng.integers(15, 60))):
         step, column = np.searchsorted(depths, z), rng.integers(canvas.width)
         foot = (x[step, column], heights[step, column] - 0.3, z)
-        _tree(rng, canvas, foot, rng.uniform(4, 14), tone)
+        tree(rng, canvas, foot, rng.uniform(4, 14), tone)
     canvas.sky(textures.clouds(rng, size))
     return canvas.finish(SKY_DEPTH["landscape"])
 

@@ -161,17 +161,17 @@ def foliage(rng, shape, tone, density=0.1):
 
 
 def clouds(rng, shape):
-    """A sky: overcast two times in three, from grey to white; or blue, paler towards the horizon, with some clouds."""
+    """A sky: overcast every other time, from grey to white; or blue, paler towards the horizon, with some clouds."""
     height, width = shape
     ramp = np.linspace(0, 1, height)[:, None, None] ** rng.uniform(0.5, 1.2)
-    if rng.random() < 0.65:
+    if rng.random() < 0.5:
         tone = rng.uniform(0.7, 1.0) * (1 + rng.normal(0, 0.03, 3))
         shade = 1 + rng.uniform(-0.25, 0.05) * (1 - ramp) + rng.uniform(0, 0.06) * noise(rng, shape)[..., None]
         return np.clip(tone * shade, 0, 1).astype(np.float32)
-    zenith = colour(rng, (205, 225), (0.2, 0.6), (0.65, 0.9))
+    zenith = colour(rng, (205, 225), (0.2, 0.65), (0.6, 0.9))
     horizon = colour(rng, (195, 220), (0.02, 0.15), (0.85, 0.97))
     sky = zenith * (1 - ramp) + horizon * ramp
     cover = np.clip(noise(rng, (height // 2, width), 4, 7) * 1.6 + rng.uniform(-0.6, 0.9), 0, 1)
     cover = cv2.resize(cover, (width, height))[..., None] * (1 - 0.5 * ramp)
-    grey = rng.uniform(0.8, 0.98) + 0.08 * noise(rng, shape, 6, 6)[..., None]
+    grey = rng.uniform(0.6, 0.98) + 0.12 * noise(rng, shape, 6, 6)[..., None]
     return np.clip(sky * (1 - cover) + grey * cover, 0, 1).astype(np.float32)
