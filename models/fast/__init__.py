@@ -1,7 +1,7 @@
 """The same network in faster forms, which prove themselves before they serve (proof.py). Imported by its doors alone.
 
-Start reading at training_network.py and inference_network.py. On CUDA the forms run Triton's kernels (kernels/) in CUDA
-graphs. May import the network's own files and torch.
+Start reading at training_network.py (CUDA), training_cpu.py and inference_network.py. On CUDA the forms run Triton's
+kernels (kernels/) in CUDA graphs. May import the network's own files and torch.
 """
 
 from .inference import inference_form

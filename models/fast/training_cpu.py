@@ -11,32 +11,35 @@ from ..mixdehazenet import MixDehazeNet, MixStructureBlock
 
 
 class Conv(nn.Conv2d):
-    """A convolution padded by reflection, or a 1x1 convolution."""
+    """Any convolution; a depthwise one of stride 1 that is padded by reflection has the faster gradient."""
 
     def forward(self, x):
         """x: B x C x H x W; returns the convolution's output."""
-        if self.groups == 1:
+        depthwise = self.groups == self.in_channels == self.out_channels
+        if not depthwise or self.stride != (1, 1) or self.padding_mode != "reflect":
             return super().forward(x)
-        return Depthwise.apply(F.pad(x, 2 * self.padding, self.padding_mode), self.weight, self.bias, self.dilation)
+        down, across = self.padding
+        x = F.pad(x, (across, across, down, down), "reflect")
+        return Depthwise.apply(x, self.weight, self.bias, self.dilation)
 
 
 class Depthwise(torch.autograd.Function):
-    """A depthwise convolution without padding, with the same dilation along both sides."""
+    """A depthwise convolution without padding."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, dilation):
         ctx.save_for_backward(x, weight)
-        ctx.dilation = dilation
-        return F.conv2d(x, weight, bias, dilation=dilation, groups=len(weight))
+        ctx.options = (1, 1), (0, 0), dilation  # stride, padding, dilation
+        return F.conv2d(x, weight, bias, *ctx.options, len(weight))
 
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-        margin = ctx.dilation[0] * (weight.shape[2] - 1)
-        padded = F.pad(grad, [margin] * 4)  # oneDNN is slow where it pads that much itself
-        grad_x = F.conv2d(padded, weight.flip(2, 3), dilation=ctx.dilation, groups=len(weight))
-        options = [len(weight)], (1, 1), (0, 0), ctx.dilation, False, (0, 0), len(weight), (False, True, True)
-        _, grad_weight, grad_bias = torch.ops.aten.convolution_backward(grad, x, weight, *options)
+        down, across = (step * (side - 1) for step, side in zip(ctx.options[2], weight.shape[2:], strict=True))
+        padded = F.pad(grad, (across, across, down, down))  # oneDNN is slow where it pads that much itself
+        grad_x = F.conv2d(padded, weight.flip(2, 3), None, *ctx.options, len(weight))
+        more = [len(weight)], *ctx.options, False, (0, 0), len(weight), (False, True, ctx.needs_input_grad[2])
+        _, grad_weight, grad_bias = torch.ops.aten.convolution_backward(grad, x, weight, *more)
         return grad_x, grad_weight, grad_bias, None
 
 
