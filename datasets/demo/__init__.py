@@ -1,7 +1,7 @@
 """Pictures with depth, and haze for them. May import numpy, OpenCV and scikit-image's photographs.
 
-DOMAINS holds each domain's kinds of picture: scene, camera and haze. Start with rooms.py,
-outdoors.py or skyless.py, which draw on a canvas (canvas.py) with textures (textures.py); then camera.py and haze.py.
+DOMAINS holds each domain's kinds of picture: scene, camera and haze. Start with rooms.py, outdoors.py or skyless.py,
+which draw on a canvas (canvas.py) with textures (textures.py); then camera.py and haze.py.
 """
 
 from typing import NamedTuple
