@@ -8,7 +8,7 @@ from .outdoors import AUTUMN, LEAVES, tree
 
 
 def town(rng, size):
-    """Houses seen from above. Returns clear, size x 3 in [0, 1], and depth, size, in metres (about 20 to 3000)."""
+    """Houses seen from above. Returns clear, size x 3 in [0, 1], and depth, size, in metres (about 5 to 3000)."""
     above = rng.uniform(20, 80)
     canvas = Canvas(size, (0, above, 0), rng.uniform(-20, 20), 0, rng.uniform(35, 65), rng.uniform(-0.3, 0.05))
     tone, usual, street = textures.colour(rng, *LEAVES), rng.uniform(5, 22), rng.uniform(25, 50)
