@@ -91,3 +91,8 @@ def test_damaged_results_are_named(scripts, work):
     shutil.copytree(work / "results/small-test", work / "results/other")
     (work / "results/other/metrics.json").write_text('{"psnr": 3')
     refused(scripts, work, "compare.py", "results/small-test", "results/other", says="results/other holds no results")
+    shutil.copy(work / "results/small-test/metrics.json", work / "results/other/metrics.json")
+    table = work / "results/other/results.csv"
+    table.write_text(table.read_text().replace(",", ";"))  # as some spreadsheets save it
+    says = "results/other/results.csv is not as test.py wrote it (KeyError"
+    refused(scripts, work, "compare.py", "results/small-test", "results/other", says=says)

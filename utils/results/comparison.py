@@ -63,8 +63,13 @@ def parse(argument):
 def read_run(folder):
     """A results folder: {"metrics", "images": what was scored and how, "settings": flat, "rows": of results.csv}."""
     metrics = read_metrics(folder)
-    with open(Path(folder) / "results.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    table = Path(folder) / "results.csv"
+    try:
+        with open(table, encoding="utf-8", newline="") as file:
+            rows = [row | {metric: float(row[metric]) for metric in ("psnr", "ssim")} for row in csv.DictReader(file)]
+        rows.sort(key=lambda row: row["name"])  # a spreadsheet may have sorted them
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{table} is not as test.py wrote it ({error!r}): score again") from None
     settings = dict(flatten({**(metrics["trained_with"] or {}), "test": metrics["settings"]["test"]}))
     for key in PATHS:
         if settings.get(key):
@@ -77,7 +82,7 @@ def read_run(folder):
 
 
 def make_group(name, runs, domains):
-    scores = [np.array([[float(row[metric]) for row in run["rows"]] for run in runs]) for metric in ("psnr", "ssim")]
+    scores = [np.array([[row[metric] for row in run["rows"]] for run in runs]) for metric in ("psnr", "ssim")]
     settings = dict(runs[0]["settings"])
     for key in RUN_BY_RUN & settings.keys():
         settings[key] = ", ".join(sorted({str(run["settings"].get(key)) for run in runs}))
