@@ -8,7 +8,6 @@ from .canvas import Canvas
 
 LEAVES = ((70, 125), (0.3, 0.7), (0.2, 0.5))
 AUTUMN = ((20, 60), (0.5, 0.8), (0.35, 0.65))
-SKY_DEPTH = {"street": 600.0, "landscape": 6000.0}  # metres, instead of infinity
 
 
 def street(rng, size):
@@ -40,7 +39,7 @@ def street(rng, size):
         front = textures.facade(rng, (160, 300), rng.integers(3, 9), rng.integers(5, 15))
         canvas.box((-wide / 2, 0, 180), (wide / 2, tall, 200), front, light=(0.9, 0.7, 1))
     canvas.sky(textures.clouds(rng, size))
-    return canvas.finish(SKY_DEPTH["street"])
+    return canvas.finish(600.0)
 
 
 def _road(rng, canvas, half, walk):
@@ -128,7 +127,7 @@ def landscape(rng, size):
         foot = (x[step, column], heights[step, column] - 0.3, z)
         tree(rng, canvas, foot, rng.uniform(4, 14), tone)
     canvas.sky(textures.clouds(rng, size))
-    return canvas.finish(SKY_DEPTH["landscape"])
+    return canvas.finish(6000.0)
 
 
 def _relief(rng, x, depths):
