@@ -85,6 +85,17 @@ def test_two_runs_give_an_interval_counts_costs_and_the_setting_that_differs(scr
     assert lines[0].endswith(f"| {(change > 0).sum()} / {(change < 0).sum()} | 3.2 | 29.2 | 4 |")
 
 
+def test_rows_that_a_spreadsheet_has_sorted_are_paired_by_name_and_missing_ones_are_told(tmp_path):
+    folders = [write_run(tmp_path / name, noise=1) for name in "ab"]
+    header, *rows = (tmp_path / "b/results.csv").read_text().splitlines()
+    (tmp_path / "b/results.csv").write_text("\n".join([header, *reversed(rows)]))
+    first, second = open_groups(folders)
+    assert first.names == second.names and np.array_equal(first.psnr, second.psnr) and np.ptp(first.psnr) > 0.1
+    (tmp_path / "b/results.csv").write_text("\n".join([header, *rows[1:]]))
+    with pytest.raises(ValueError, match=r"b/results.csv is not as test.py wrote it \(.*19 rows of 20 images"):
+        open_groups(folders)
+
+
 def test_csv_holds_every_number_and_nothing_else_is_on_standard_output(script, tmp_path):
     runs = write_run(tmp_path / "a"), write_run(tmp_path / "b", gain=1)
     done = script(*runs, "--csv")

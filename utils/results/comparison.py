@@ -67,6 +67,8 @@ def read_run(folder):
     try:
         with open(table, encoding="utf-8", newline="") as file:
             rows = [row | {metric: float(row[metric]) for metric in ("psnr", "ssim")} for row in csv.DictReader(file)]
+        if len(rows) != metrics["num_images"]:
+            raise ValueError(f"{len(rows)} rows of {metrics['num_images']} images")
         rows.sort(key=lambda row: row["name"])  # a spreadsheet may have sorted them
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{table} is not as test.py wrote it ({error!r}): score again") from None
